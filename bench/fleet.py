@@ -43,14 +43,17 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.gateways import KEPT_SECONDS
 from pam_iampass.client.origin import Origin
 from pam_iampass.client.session import Session, SessionSchema
-from pam_iampass.gateway import hosts, people, restored, sessions
-from pam_iampass.gateway.database import Connection, insert, migrate
-from pam_iampass.gateway.gateway import Gateway, opened
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.sessions import State
-from pam_iampass.gateway.settings import load
-from pam_iampass.gateway.watching import CHECK_SECONDS
+from pam_iampass.gateway.base.database import Connection, insert, migrate
+from pam_iampass.gateway.base.gateway import Gateway, opened
+from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
+from pam_iampass.gateway.requests import sessions
+from pam_iampass.gateway.requests.sessions import State
+from pam_iampass.gateway.serving.watching import CHECK_SECONDS
 from pam_iampass.login.approval import next_poll
 from pam_iampass.server.messages import ended, polled, started
 from pam_iampass.session.at_gateway import AGAIN, WAIT

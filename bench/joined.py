@@ -11,12 +11,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from bench.fleet import GatewayService, make_files
-from pam_iampass.gateway import hosts, people, restored
-from pam_iampass.gateway.database import migrate
-from pam_iampass.gateway.gateway import opened
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.base.database import migrate
+from pam_iampass.gateway.base.gateway import opened
+from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
 from tests.support.folders import put
 from tests.support.installation import ETC, Installation, write
 from tests.support.postgres import Postgres

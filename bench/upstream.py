@@ -33,7 +33,7 @@ from pam_iampass.client import Deadline, Session, Status, Transport
 from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
 from pam_iampass.client.origin import Origin
-from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.base.upstream import Lane, Upstream
 
 #: Calls in one second: 100 logins with 20 polls each, and 20,000 kept sessions that are polled every 30 s.
 IN_ONE_SECOND = {"start": 100, "poll": 2000 + 20_000 // 30, "end": 100}

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.gateway.database import Database, migrate
-from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.base.database import Database, migrate
+from pam_iampass.gateway.base.keys import KeyFile
 from tests.support import needs
 from tests.support.gateway import HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand

@@ -11,13 +11,14 @@ from datetime import datetime, timezone
 import pytest
 
 from pam_iampass.cli.output import csv_cell
-from pam_iampass.gateway import hosts, people
+from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import load
 from pam_iampass.gateway.cli.may import by_group, review
-from pam_iampass.gateway.database import Connection, now
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.people import Person, PersonStatus
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, PersonStatus
 from tests.packages.typed_page import TypedPage
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand

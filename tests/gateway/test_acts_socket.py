@@ -18,17 +18,20 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway import acts_calls, acts_service, examination, people, sign_ins
-from pam_iampass.gateway.actors import ProofRefused, Role
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_service import BOUNDS, MOST_AT_ONCE, MOST_OF_STRANGERS
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.records import REFUSALS_A_MINUTE
-from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
-from pam_iampass.gateway.sign_ins import MOST_SIGN_INS, SignIn
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.records import REFUSALS_A_MINUTE
+from pam_iampass.gateway.base.settings import OperatorSettings, PortalSettings
+from pam_iampass.gateway.check import examination
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.serving import acts_calls, acts_service
+from pam_iampass.gateway.serving.acts_calls import CALLS
+from pam_iampass.gateway.serving.acts_service import BOUNDS, MOST_AT_ONCE, MOST_OF_STRANGERS
+from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in.actors import ProofRefused, Role
+from pam_iampass.gateway.sign_in.sign_ins import MOST_SIGN_INS, SignIn
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError

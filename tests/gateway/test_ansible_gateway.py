@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.gateway import certificates
-from pam_iampass.gateway.certificates import Certified
+from pam_iampass.gateway.hosts import certificates
+from pam_iampass.gateway.hosts.certificates import Certified
 from pam_iampass.setup import join
 from tests.support.gateway_machine import ETC, SOCKETS, add_account, local_postgres, run_gateway, serving
 from tests.support.installation import ROOT, install

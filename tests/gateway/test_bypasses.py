@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, metrics, people, records, restored
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.records import Filter
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base import metrics, records
+from pam_iampass.gateway.base.records import Filter
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.requests import bypasses
 from tests.gateway.test_codes import Named
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id
 from tests.support.gateway_command import GatewayCommand

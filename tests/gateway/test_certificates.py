@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from pam_iampass.gateway import certificates
-from pam_iampass.gateway.certificates import Certified
+from pam_iampass.gateway.hosts import certificates
+from pam_iampass.gateway.hosts.certificates import Certified
 
 NAMES = ["gateway.example.com", "192.0.2.1", "2001:db8::1"]
 

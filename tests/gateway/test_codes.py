@@ -14,15 +14,18 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import codes, people, records, restored
-from pam_iampass.gateway.database import Connection, Database, UnknownOutcome, one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.reasons import Reason
-from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, Database, UnknownOutcome, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.base.reasons import Reason
+from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.login import recovery
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id

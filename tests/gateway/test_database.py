@@ -18,8 +18,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import database as module
-from pam_iampass.gateway.database import (
+from pam_iampass.gateway.base import database as module
+from pam_iampass.gateway.base.database import (
     Database,
     DatabaseAway,
     DatabaseError,
@@ -34,7 +34,7 @@ from pam_iampass.gateway.database import (
     replace,
     work_for,
 )
-from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.base.keys import KeyFile
 from tests.support.black_hole import black_hole
 from tests.support.postgres import Postgres
 from tests.support.world import PATIENCE

@@ -31,11 +31,13 @@ import pytest
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Session, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway import codes, hosts, people
-from pam_iampass.gateway.gateway import opened
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.settings import ACCOUNT, load
+from pam_iampass.gateway.base.gateway import opened
+from pam_iampass.gateway.base.settings import ACCOUNT, load
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
 from tests.gateway.test_codes import answer
 from tests.gateway.test_database_faults import PAGE, WORDS
 from tests.gateway.test_kept_at_gateway import ask

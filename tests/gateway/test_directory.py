@@ -16,11 +16,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from pam_iampass.gateway import directory, people, restored
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.phones import ReportLostPhone
-from pam_iampass.gateway.people import Person, PersonStatus, Source
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.people import directory, people
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 from tests.gateway.test_acts import ROOT
 from tests.gateway.test_user_command import words
 from tests.support.folders import put

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import certificates, disk, examination, hosts
-from pam_iampass.gateway.catalogue import KINDS
-from pam_iampass.gateway.certificates import Certified
+from pam_iampass.gateway.base.database import TIMEOUTS, now
+from pam_iampass.gateway.base.gateway import opened
+from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.check import disk, examination
+from pam_iampass.gateway.check.catalogue import KINDS
 from pam_iampass.gateway.cli import in_loop
-from pam_iampass.gateway.database import TIMEOUTS, now
-from pam_iampass.gateway.gateway import opened
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.hosts import certificates, hosts
+from pam_iampass.gateway.hosts.certificates import Certified
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from tests.support.gateway_machine import ETC, SOCKETS, by, initialised, package, run_gateway, serving
 from tests.support.postgres import POOLED, Postgres
 from tests.support.sandbox import Sandbox

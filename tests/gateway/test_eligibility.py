@@ -11,9 +11,9 @@ import pytest
 
 from pam_iampass.client import Gateways, ManagementAPI
 from pam_iampass.client.application import PersonAtGateway
-from pam_iampass.gateway import eligibility
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.calls import eligibility
+from pam_iampass.gateway.hosts.hosts import HostStatus
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HOST_SECRET, HostCaller, RunningGateway
 from tests.support.sandbox import Hang, Sandbox

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from pam_iampass.gateway import people
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import Person, Source
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, Source
 from tests.support.gateway_command import GatewayCommand
 from tests.support.qr_reader import read_codes
 from tests.support.sandbox import HttpStatus

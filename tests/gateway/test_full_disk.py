@@ -17,9 +17,9 @@ import psycopg
 import pytest
 
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.gateway import disk, examination, monitoring
-from pam_iampass.gateway.database import Connection, Database, DatabaseError
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.base.database import Connection, Database, DatabaseError
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.check import disk, examination, monitoring
 from tests.gateway.conftest import made_template
 from tests.gateway.test_watched import Watcher, free_port
 from tests.support.gateway import HostCaller, RunningGateway, settings_for

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import hosts
-from pam_iampass.gateway.database import now
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base.database import now
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from tests.support.gateway import HostCaller, RunningGateway
 from tests.support.gateway_command import GatewayCommand
 from tests.support.gateway_machine import ETC, initialised, run_gateway, serving

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pam_iampass.agent.context import CONNECTIONS
-from pam_iampass.gateway import service
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.calls import service
 from pam_iampass.outcome import PamCode
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, Reply

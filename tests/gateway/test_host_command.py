@@ -13,12 +13,12 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway import certificates, hosts
-from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.database import Connection, Database
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.keys import KeyFile
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.database import Connection, Database
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.hosts import certificates, hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from tests.support.gateway_machine import ETC, initialised, run_gateway
 from tests.support.postgres import Postgres
 from tests.support.world import wait_until

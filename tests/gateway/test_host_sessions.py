@@ -16,12 +16,15 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, people, sessions, watching
-from pam_iampass.gateway.database import Connection, UnknownOutcome
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.sessions import HostSession, State
-from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.base.database import Connection, UnknownOutcome
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.upstream import Lane, Upstream
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.requests import asking, sessions
+from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.serving import watching
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, looks, new_request_id, settings_for
 from tests.support.sandbox import Hang, HttpStatus, Sandbox

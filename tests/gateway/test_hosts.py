@@ -11,11 +11,11 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway import hosts
-from pam_iampass.gateway.database import Connection, Database, many
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.keys import KeyFile, Tampered
+from pam_iampass.gateway.base.database import Connection, Database, many
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile, Tampered
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=timezone.utc)
 WEB = Host(

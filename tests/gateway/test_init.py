@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pam_iampass.gateway import certificates
-from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.base import settings as gateway_settings
 from pam_iampass.gateway.cli.certificate import renew
+from pam_iampass.gateway.hosts import certificates
 from tests.support.gateway_machine import ETC, add_account, local_postgres, run_gateway, serving
 from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox

@@ -28,10 +28,10 @@ from pam_iampass.config import settings
 from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import Network
 from pam_iampass.errors import SetupError, SetupRefused
-from pam_iampass.gateway import joining
-from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.calls import joining
 from pam_iampass.gateway.cli import with_gateway
-from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.setup import files, join, sandbox_use
 from pam_iampass.setup.manifest import ManifestStore
 from pam_iampass.system.service_user import config_readers

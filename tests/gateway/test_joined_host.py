@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.hosts.hosts import HostStatus
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.gateway.test_bypasses import bypass

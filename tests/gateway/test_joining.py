@@ -16,12 +16,14 @@ from typing import Any, Callable, TypeVar
 import psycopg
 import pytest
 
-from pam_iampass.gateway import certificates, hosts, joining, sessions
-from pam_iampass.gateway.database import Database, many
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.base.database import Database, many
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.calls import joining
+from pam_iampass.gateway.hosts import certificates, hosts
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.requests import sessions
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, Reply
 from tests.sandbox.signer import signed

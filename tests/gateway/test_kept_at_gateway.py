@@ -14,9 +14,10 @@ from uuid import uuid4
 import pytest
 
 from pam_iampass.enforcer.protocol import Verb
-from pam_iampass.gateway import asking, service, sessions
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.waiting import MOST_WATCHED
+from pam_iampass.gateway.base.waiting import MOST_WATCHED
+from pam_iampass.gateway.calls import service
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.requests import asking, sessions
 from pam_iampass.outcome import PamCode
 from pam_iampass.session import at_gateway
 from tests.gateway.test_held_polls import Counting, calls

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway.keys import KeyFile, Tampered
+from pam_iampass.gateway.base.keys import KeyFile, Tampered
 
 ROW: dict[str, Any] = {
     "name": "alice",

@@ -20,11 +20,13 @@ from pam_iampass.client.application import Application
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import Unavailable
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, leases, sessions, watching
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.sessions import State
-from pam_iampass.gateway.upstream import Lane
+from pam_iampass.gateway.base import leases
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.upstream import Lane
+from pam_iampass.gateway.requests import asking, sessions
+from pam_iampass.gateway.requests.sessions import State
+from pam_iampass.gateway.serving import watching
 from pam_iampass.session.schedule import PAUSE
 from tests.client.connect_proxy import connect_proxy
 from tests.gateway.test_host_sessions import approved, polls

@@ -9,14 +9,19 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, codes, people, restored, sign_ins, steps, watching
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import SuspendHost
 from pam_iampass.gateway.acts.people import BypassPhone, NewCodes
 from pam_iampass.gateway.acts.phones import ReportLostPhone, tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndSessions
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.sign_ins import Phone
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.people import people, steps
+from pam_iampass.gateway.requests import bypasses
+from pam_iampass.gateway.serving import watching
+from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in.sign_ins import Phone
 from pam_iampass.login.recovery import HOW_MANY
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_acts import ROOT

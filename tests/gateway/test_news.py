@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import records
-from pam_iampass.gateway.records import Kind
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.records import Kind
 from pam_iampass.outcome import PamCode
 from tests.gateway.test_joined_host import gateway, host, join
 from tests.support.gateway import HostCaller, RunningGateway

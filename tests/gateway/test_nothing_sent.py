@@ -18,11 +18,11 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import IampassError, LocalFailure, Unavailable
+from pam_iampass.gateway.base.database import _WHOSE, Connection, Database, DatabaseAway, UnknownOutcome, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.upstream import Lane, Upstream
 from pam_iampass.gateway.cli.serve import Notices
-from pam_iampass.gateway.database import _WHOSE, Connection, Database, DatabaseAway, UnknownOutcome, one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.gateway.upstream import Lane, Upstream
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.postgres import Postgres

@@ -14,20 +14,22 @@ from uuid import UUID
 
 import pytest
 
-from pam_iampass.gateway import hosts, own_requests, people, sessions, turns
-from pam_iampass.gateway.actors import Actor, ActRefused, Role
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.people import BypassPhone
 from pam_iampass.gateway.acts.requests import DisownSession, VerifiedCaller, VerifyCaller
 from pam_iampass.gateway.acts.views import show_sessions
-from pam_iampass.gateway.database import Database
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.own_requests import Answer, NotApproved
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.reasons import Reason, RefusedStart
-from pam_iampass.gateway.sessions import HostSession, State
-from pam_iampass.gateway.upstream import Upstream
+from pam_iampass.gateway.base.database import Database
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.base.reasons import Reason, RefusedStart
+from pam_iampass.gateway.base.upstream import Upstream
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.requests import own_requests, sessions, turns
+from pam_iampass.gateway.requests.own_requests import Answer, NotApproved
+from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, Role
 from tests.gateway.test_acts import ROOT
 from tests.gateway.test_lost_phone import KilledError, KilledReport
 from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, settings_for

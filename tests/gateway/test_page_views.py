@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import bypasses, people, records, sign_ins
-from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts import page_views
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.page_views import (
@@ -21,12 +19,17 @@ from pam_iampass.gateway.acts.page_views import (
     show_phone,
 )
 from pam_iampass.gateway.acts.phones import ReportLostPhone
-from pam_iampass.gateway.database import Connection, now
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.records import Filter, Kind
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.records import Filter, Kind
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.requests import bypasses
+from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in.actors import Actor, Role
 from pam_iampass.portal.gateway import GatewayError
 from tests.gateway.test_acts import ROOT
 from tests.gateway.test_acts_socket import OPERATORS, folder, with_portal

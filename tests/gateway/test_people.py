@@ -9,11 +9,11 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway import people
-from pam_iampass.gateway.database import Connection, Database, many
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import KeyFile, Tampered
-from pam_iampass.gateway.people import Person, PersonStatus, Source
+from pam_iampass.gateway.base.database import Connection, Database, many
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile, Tampered
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 
 ALICE = Person("alice", "token-of-alice", ("staff", "oncall"), "Alice A.", "+15551234567")
 BOB = Person("bob", "token-of-bob", ("staff",), source=Source.LDAP)

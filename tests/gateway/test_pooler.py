@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pam_iampass.gateway.database import Database, DatabaseAway, UnknownOutcome, many
+from pam_iampass.gateway.base.database import Database, DatabaseAway, UnknownOutcome, many
 from tests.gateway import (
     test_codes,
     test_database,

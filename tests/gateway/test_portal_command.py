@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 import trustme
 
-from pam_iampass.gateway import examination
-from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.cli import portal
-from pam_iampass.gateway.cli.certificate import UNIT
-from pam_iampass.gateway.settings import (
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.settings import (
     PORTAL_CERTIFICATE,
     PORTAL_FOLDER,
     PORTAL_KEY,
     PORTAL_SOCKET,
     PortalSettings,
 )
+from pam_iampass.gateway.check import examination
+from pam_iampass.gateway.cli import portal
+from pam_iampass.gateway.cli.certificate import UNIT
 from pam_iampass.setup import files as setup_files
 from tests.support.command import PACKAGES
 from tests.support.gateway_command import GatewayCommand

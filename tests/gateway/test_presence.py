@@ -16,13 +16,16 @@ import pytest
 
 from pam_iampass.client.status import Status
 from pam_iampass.enforcer.protocol import Verb
-from pam_iampass.gateway import asking, database, hosts, metrics, people, presence, sessions
-from pam_iampass.gateway.database import Connection, DatabaseAway
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.sessions import HostSession, State
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base import database, metrics
+from pam_iampass.gateway.base.database import Connection, DatabaseAway
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.requests import asking, presence, sessions
+from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.session.store import KeptSessions
 from tests.gateway.test_codes import Named
 from tests.gateway.test_host_sessions import approved

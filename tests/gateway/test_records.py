@@ -17,10 +17,10 @@ from click.testing import CliRunner, Result
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS, Journal
 from pam_iampass.audit.query import AuditRecord
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway import records
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, Database, many, one
+from pam_iampass.gateway.base.records import Filter, Kind
 from pam_iampass.gateway.cli import group
-from pam_iampass.gateway.database import Connection, Database, many, one
-from pam_iampass.gateway.records import Filter, Kind
 from pam_iampass.outcome import Outcome
 
 LOGIN = {"service": "sshd", "remote": "192.0.2.7", "caller": "", "session": "5f0c" * 8}

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import steps, watching
 from pam_iampass.gateway.acts.sessions import EndedSessions
+from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.cli import CommandGateway, people
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import PersonStatus
+from pam_iampass.gateway.people import steps
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.serving import watching
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand

@@ -16,9 +16,9 @@ import pytest
 
 from pam_iampass.agent.reports import LoginReports
 from pam_iampass.client import AuthenticationAPI, Gateways
-from pam_iampass.gateway import reports
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.turns import FAMILIAR
+from pam_iampass.gateway.calls import reports
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.requests.turns import FAMILIAR
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.outcome import PamCode
 from tests.gateway.test_bypasses import bypass

@@ -20,16 +20,18 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway import hosts, records, restored
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, Database, now
+from pam_iampass.gateway.base.gateway import Gateway, opened
+from pam_iampass.gateway.base.keys import KeyFile, Tampered
+from pam_iampass.gateway.base.mark import Mark
+from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.settings import ACCOUNT, load
+from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.cli import serve, serve_acts
 from pam_iampass.gateway.cli.serve import serve_hosts
-from pam_iampass.gateway.database import Connection, Database, now
-from pam_iampass.gateway.gateway import Gateway, opened
-from pam_iampass.gateway.hosts import Invite
-from pam_iampass.gateway.keys import KeyFile, Tampered
-from pam_iampass.gateway.mark import Mark
-from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.settings import ACCOUNT, load
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Invite
 from pam_iampass.system import atomic_write
 from tests.support.deadline import PATIENCE
 from tests.support.gateway import settings_for

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import pytest
 
-from pam_iampass.gateway import rings, sign_ins
+from pam_iampass.gateway.acts import rings
+from pam_iampass.gateway.sign_in import sign_ins
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import RingingNow
 from pam_iampass.portal.gateway import GatewayError

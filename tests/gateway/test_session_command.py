@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import presence
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.requests import presence
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import Named
 from tests.gateway.test_presence import CONNECTION, confirm, counts, told

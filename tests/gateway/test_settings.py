@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pam_iampass.errors import ConfigurationError
-from pam_iampass.gateway import settings
+from pam_iampass.gateway.base import settings
 from pam_iampass.gateway.cli import group as command
 from tools.docs import settings_reference
 

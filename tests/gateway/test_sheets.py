@@ -18,11 +18,11 @@ import psycopg
 import pytest
 
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway import people
+from pam_iampass.gateway.base.database import Connection, Lock
+from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.cli import sheets
-from pam_iampass.gateway.database import Connection, Lock
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
 from pam_iampass.login.recovery import read
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
 from tests.support.fake_sendmail import FakeSendmail, no_sendmail

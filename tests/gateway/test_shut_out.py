@@ -16,13 +16,16 @@ import psycopg
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, codes, hosts, records, turns
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus, Invite
-from pam_iampass.gateway.reasons import Reason
-from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.reasons import Reason
+from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import HostStatus, Invite
+from pam_iampass.gateway.requests import asking, turns
 from pam_iampass.login.throttle import Pending
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import left, new_codes

@@ -16,17 +16,6 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway import codes, own_requests, people, restored, sign_ins, touches
-from pam_iampass.gateway.actors import (
-    Actor,
-    ActRefused,
-    BadParameter,
-    NotPermitted,
-    NotSignedIn,
-    ProofRefused,
-    Role,
-    TooMany,
-)
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Act, challenge, made_for, perform, ring
 from pam_iampass.gateway.acts.passkeys import (
@@ -45,14 +34,29 @@ from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession
 from pam_iampass.gateway.acts.sessions import EndSessions
 from pam_iampass.gateway.acts.views import show_people, show_records, show_sessions
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.own_requests import Answer
-from pam_iampass.gateway.people import PersonStatus
-from pam_iampass.gateway.reasons import RefusedStart
-from pam_iampass.gateway.records import Filter
-from pam_iampass.gateway.sessions import HostSession
-from pam_iampass.gateway.sign_ins import SignedIn
-from pam_iampass.gateway.webauthn import Refused
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.reasons import RefusedStart
+from pam_iampass.gateway.base.records import Filter
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.requests import own_requests
+from pam_iampass.gateway.requests.own_requests import Answer
+from pam_iampass.gateway.requests.sessions import HostSession
+from pam_iampass.gateway.sign_in import sign_ins, touches
+from pam_iampass.gateway.sign_in.actors import (
+    Actor,
+    ActRefused,
+    BadParameter,
+    NotPermitted,
+    NotSignedIn,
+    ProofRefused,
+    Role,
+    TooMany,
+)
+from pam_iampass.gateway.sign_in.sign_ins import SignedIn
+from pam_iampass.gateway.sign_in.webauthn import Refused
 from tests.gateway.test_acts import ROOT
 from tests.support.authenticator import Authenticator, Deviation
 from tests.support.browser_of import (

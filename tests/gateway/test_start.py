@@ -16,13 +16,16 @@ import psycopg
 import pytest
 
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway import asking, database, hosts, reasons, restored, sessions, starts, turns
-from pam_iampass.gateway.database import Connection, Database, DatabaseAway, Lock, many
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.reasons import Reason, RefusedStart
-from pam_iampass.gateway.sessions import State
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base import database, reasons
+from pam_iampass.gateway.base.database import Connection, Database, DatabaseAway, Lock, many
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.reasons import Reason, RefusedStart
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.requests import asking, sessions, starts, turns
+from pam_iampass.gateway.requests.sessions import State
 from pam_iampass.login import at_gateway, throttle
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.gateway import restored
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.check import restored
 from tests.gateway.test_codes import answer
 from tests.support.gateway import HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand

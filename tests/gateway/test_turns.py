@@ -17,12 +17,14 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway import asking, database, people, turns
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.sessions import State
-from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.base import database
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.requests import asking, turns
+from pam_iampass.gateway.requests.sessions import State
 from pam_iampass.login import throttle
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_who_holds_what import put_back
@@ -623,7 +625,7 @@ def test_the_time_of_turns_does_not_go_back_when_the_databases_clock_does(
 def test_what_a_lost_phone_approves_lets_nobody_in(
     settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    monkeypatch.setattr("pam_iampass.gateway.asking._START_SECONDS", PATIENCE)
+    monkeypatch.setattr("pam_iampass.gateway.requests.asking._START_SECONDS", PATIENCE)
     with several(settings, 1) as (running,), ThreadPoolExecutor() as pool:
         is_called, held = when == "while IAMPASS is called", Held()
         if is_called:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import hosts, joining, restored, service
-from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.calls import joining, service
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import HostStatus
 from tests.gateway.test_codes import answer, left, new_codes
 from tests.sandbox.signer import Reply, signed
 from tests.support.gateway import HOST, HostCaller, RunningGateway

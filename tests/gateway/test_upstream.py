@@ -19,9 +19,9 @@ from pam_iampass.client import LocalFailure, ProtocolError, Refused, Session, St
 from pam_iampass.client.call import Call
 from pam_iampass.client.connection import Deadline, Network
 from pam_iampass.client.errors import IampassError
-from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.gateway.tcp import first_reachable
-from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.tcp import first_reachable
+from pam_iampass.gateway.base.upstream import Lane, Upstream
 from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import (
     APPLICATION,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pam_iampass.gateway import people
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import Person, PersonStatus, Source
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import HttpStatus

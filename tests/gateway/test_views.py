@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import people, records
-from pam_iampass.gateway.actors import Actor, Role
 from pam_iampass.gateway.acts.views import (
     HOSTS,
     PEOPLE,
@@ -20,10 +18,13 @@ from pam_iampass.gateway.acts.views import (
     show_records,
     show_sessions,
 )
-from pam_iampass.gateway.database import Connection, now
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.records import Filter, Kind
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.records import Filter, Kind
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
+from pam_iampass.gateway.sign_in.actors import Actor, Role
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
 

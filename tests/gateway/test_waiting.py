@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking
-from pam_iampass.gateway.hosts import HostStatus
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.requests import asking
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HostCaller, RunningGateway, settings_for
 from tests.support.postgres import Postgres
@@ -34,7 +34,7 @@ HOURS = 9999
 
 @pytest.fixture(autouse=True)
 def held_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pam_iampass.gateway.service.LONGEST_SECONDS", HOURS)
+    monkeypatch.setattr("pam_iampass.gateway.calls.service.LONGEST_SECONDS", HOURS)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_what_is_no_number_is_refused(caller: HostCaller, seconds: str, version:
 def test_a_wait_is_never_longer_than_the_gateway_holds_calls(
     pool: Pool, gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pam_iampass.gateway.service.LONGEST_SECONDS", 1)
+    monkeypatch.setattr("pam_iampass.gateway.calls.service.LONGEST_SECONDS", 1)
     begun = caller.ask("alice").authentication
     assert said(caller.wait(begun, 1, HOURS)) == ("pending", 1)
 

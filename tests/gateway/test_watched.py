@@ -20,12 +20,13 @@ import pytest
 import trustme
 
 from pam_iampass.audit.figures import OTHER, SERVICES
-from pam_iampass.gateway import backup, monitoring, records
-from pam_iampass.gateway import database as module
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.monitoring import Monitor
-from pam_iampass.gateway.settings import BackupSettings
+from pam_iampass.gateway.base import database as module
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import BackupSettings
+from pam_iampass.gateway.check import backup, monitoring
+from pam_iampass.gateway.check.monitoring import Monitor
+from pam_iampass.gateway.hosts.hosts import HostStatus
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.postgres import Postgres, synchronous
 from tests.support.prometheus import GATEWAY_RULES, Scrape, alerts_in, complaints, firing

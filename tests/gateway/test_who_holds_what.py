@@ -13,11 +13,13 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from pam_iampass.gateway import hosts, joining, people
-from pam_iampass.gateway.database import Connection, Database
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import KeyFile, Tampered
-from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.base.database import Connection, Database
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile, Tampered
+from pam_iampass.gateway.calls import joining
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
 from tests.support.gateway import HOST, HOST_SECRET, KEY, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
 

@@ -11,7 +11,7 @@ from typing import Any, Callable, TypeVar
 from pam_iampass.client.attempts import DEFAULT_SECONDS
 from pam_iampass.client.call import ATTEMPTS, Call
 from pam_iampass.client.connection import Deadline
-from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.base.upstream import Lane, Upstream
 
 T = TypeVar("T")
 

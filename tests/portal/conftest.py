@@ -9,7 +9,7 @@ from typing import Callable
 
 import pytest
 
-from pam_iampass.gateway.settings import GatewaySettings, OperatorSettings, PortalSettings
+from pam_iampass.gateway.base.settings import GatewaySettings, OperatorSettings, PortalSettings
 from pam_iampass.portal import settings
 from tests.gateway.conftest import conninfo, gateway_server, postgres, sandbox, template
 from tests.support import needs

@@ -17,9 +17,11 @@ import pytest
 from aiohttp import web
 
 from pam_iampass.config.value_types import network
-from pam_iampass.gateway import acts_service, restored, sign_ins
-from pam_iampass.gateway.database import one, replace
-from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.base.database import one, replace
+from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.serving import acts_service
+from pam_iampass.gateway.sign_in import sign_ins
 from pam_iampass.portal import app, settings
 from pam_iampass.portal.calls import Look
 from pam_iampass.portal.offers import OFFERS

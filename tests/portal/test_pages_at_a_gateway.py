@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway import people
 from pam_iampass.gateway.acts import page_views, views
+from pam_iampass.gateway.acts.rings import RINGS
 from pam_iampass.gateway.acts.views import View
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import HostStatus
-from pam_iampass.gateway.rings import RINGS
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import people
 from tests.gateway.test_codes import Named
 from tests.gateway.test_reports import report, take
 from tests.portal.conftest import SignIn

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
-from pam_iampass.gateway import acts_service, people, sign_ins, webauthn
-from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
-from pam_iampass.gateway.database import Database
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.settings import GatewaySettings
-from pam_iampass.gateway.upstream import Upstream
+from pam_iampass.gateway.base.database import Database
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.upstream import Upstream
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.serving import acts_service
+from pam_iampass.gateway.serving.acts_calls import CALLS
+from pam_iampass.gateway.serving.acts_service import ActsDispatcher, ActsService
+from pam_iampass.gateway.sign_in import sign_ins, webauthn
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call
 from pam_iampass.portal.gateway import GatewayClient

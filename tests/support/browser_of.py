@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pam_iampass.gateway import people, sign_ins, webauthn
 from pam_iampass.gateway.acts.act import Act, challenge, perform
-from pam_iampass.gateway.database import Connection, one, replace
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.settings import OperatorSettings, PortalSettings
-from pam_iampass.gateway.sign_ins import SignedIn
+from pam_iampass.gateway.base.database import Connection, one, replace
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import OperatorSettings, PortalSettings
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.sign_in import sign_ins, webauthn
+from pam_iampass.gateway.sign_in.sign_ins import SignedIn
 from tests.support.authenticator import Authenticator
 from tests.support.gateway import RunningGateway
 

@@ -21,26 +21,19 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import (
-    codes,
-    eligibility,
-    hosts,
-    joining,
-    people,
-    reports,
-    restored,
-    service,
-    sessions,
-    turns,
-)
-from pam_iampass.gateway.database import Connection, Database
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.keys import KeyFile
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.settings import GatewaySettings, GroupSettings, LimitSettings
-from pam_iampass.gateway.upstream import Upstream
-from pam_iampass.gateway.watching import CHECK_SECONDS, watching
+from pam_iampass.gateway.base.database import Connection, Database
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings, LimitSettings
+from pam_iampass.gateway.base.upstream import Upstream
+from pam_iampass.gateway.calls import codes, eligibility, joining, reports, service
+from pam_iampass.gateway.check import restored
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
+from pam_iampass.gateway.requests import sessions, turns
+from pam_iampass.gateway.serving.watching import CHECK_SECONDS, watching
 from pam_iampass.sandbox.sandbox import ServingThread
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.serving import serve

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway import people
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway, opened
+from pam_iampass.gateway.base.settings import load
 from pam_iampass.gateway.cli import main
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway, opened
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.settings import load
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
 from tests.support.folders import put
 from tests.support.sandbox import Sandbox
 from tests.support.terminal import Terminal

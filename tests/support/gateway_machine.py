@@ -19,11 +19,11 @@ from pathlib import Path
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError
 from pam_iampass.client.status import AuthenticationMethod
+from pam_iampass.gateway.base.database import now
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import ACCOUNT, PORTAL_ACCOUNT
 from pam_iampass.gateway.cli import with_gateway
-from pam_iampass.gateway.database import now
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus, add
-from pam_iampass.gateway.settings import ACCOUNT, PORTAL_ACCOUNT
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus, add
 from tests.support.command import PACKAGES, run_imported
 from tests.support.deadline import PATIENCE
 from tests.support.gateway import HOST, HOST_SECRET

@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from pam_iampass.client.call import Call
-from pam_iampass.gateway import presence
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.settings import GroupSettings
-from pam_iampass.gateway.upstream import Lane, Upstream
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.base.upstream import Lane, Upstream
+from pam_iampass.gateway.requests import presence
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import Reply
 from tests.support import processes

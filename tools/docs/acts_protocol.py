@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Annotated, Any, Callable, get_args, get_origin, get_type_hints
 
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts_service import BOUNDS
-from pam_iampass.gateway.acts_views import MOST, VIEWS
+from pam_iampass.gateway.serving.acts_service import BOUNDS
+from pam_iampass.gateway.serving.acts_views import MOST, VIEWS
 from pam_iampass.portal.calls import COMMON, Call, Error
 
 _HEAD = f"""\
-<!-- Made by `make pages` from `pam_iampass/portal/calls.py`, `gateway/acts_views.py` and `gateway/acts/`. -->
+<!-- Made by `make pages` from `pam_iampass/portal/calls.py`, `gateway/serving/acts_views.py` and `gateway/acts/`. -->
 # The calls of the portal
 
 `pam-iampass-gateway serve-acts` answers these calls at `/run/iampass-gateway/acts.sock`. Only the user

@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS, page_views
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.views import VIEWS, View
+from pam_iampass.gateway.sign_in.actors import Role
 
 _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/gateway/acts/`. -->

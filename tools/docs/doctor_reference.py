@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pam_iampass.doctor.catalogue import SECTIONS, FindingKind
-from pam_iampass.gateway import catalogue
+from pam_iampass.gateway.check import catalogue
 
 _START = """\
 <!-- Made by `make pages`; change `pam_iampass/doctor/catalogue.py` instead. -->
@@ -33,7 +33,7 @@ success and failure are tried.
 
 
 _GATEWAY_START = """\
-<!-- Made by `make pages`; change `pam_iampass/gateway/catalogue.py` instead. -->
+<!-- Made by `make pages`; change `pam_iampass/gateway/check/catalogue.py` instead. -->
 # Findings of pam-iampass-gateway doctor
 
 `pam-iampass-gateway doctor` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root

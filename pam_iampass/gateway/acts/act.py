@@ -16,8 +16,17 @@ from datetime import datetime
 from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_origin, get_type_hints
 
 from pam_iampass.errors import shown
-from pam_iampass.gateway import own_requests, people, records, sign_ins, touches, webauthn
-from pam_iampass.gateway.actors import (
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.reasons import RefusedStart
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, person_name_error
+from pam_iampass.gateway.requests import own_requests
+from pam_iampass.gateway.requests.sessions import HostSession
+from pam_iampass.gateway.sign_in import sign_ins, touches, webauthn
+from pam_iampass.gateway.sign_in.actors import (
     Actor,
     ActRefused,
     BadParameter,
@@ -27,14 +36,8 @@ from pam_iampass.gateway.actors import (
     Role,
     TooMany,
 )
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person, person_name_error
-from pam_iampass.gateway.reasons import RefusedStart
-from pam_iampass.gateway.sessions import HostSession
-from pam_iampass.gateway.sign_ins import Phone, SignedIn, SignIn, phone_of
-from pam_iampass.gateway.webauthn import Refused
+from pam_iampass.gateway.sign_in.sign_ins import Phone, SignedIn, SignIn, phone_of
+from pam_iampass.gateway.sign_in.webauthn import Refused
 from pam_iampass.portal.calls import Result
 
 T = TypeVar("T")

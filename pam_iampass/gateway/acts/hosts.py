@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
 from pam_iampass.errors import shown
-from pam_iampass.gateway import hosts, records, sessions, steps
-from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import Act, Work, act, flag, text, texts
 from pam_iampass.gateway.acts.names import lock_host
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus, host_address_error, host_name_error
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus, host_address_error, host_name_error
+from pam_iampass.gateway.people import steps
+from pam_iampass.gateway.requests import sessions
+from pam_iampass.gateway.sign_in.actors import ActRefused, Role
 from pam_iampass.portal import calls
 from pam_iampass.session.presence import address_of_machine
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from pam_iampass.errors import shown
-from pam_iampass.gateway import hosts, people
-from pam_iampass.gateway.actors import ActRefused
-from pam_iampass.gateway.database import Connection, many, one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
+from pam_iampass.gateway.sign_in.actors import ActRefused
 
 _PEOPLE = "see: pam-iampass-gateway user list"
 _HOSTS = "see: pam-iampass-gateway host list"

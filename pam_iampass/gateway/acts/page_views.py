@@ -13,8 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
-from pam_iampass.gateway import attention, bypasses, people, records, sign_ins
-from pam_iampass.gateway.actors import Actor, ActRefused, Role
+from pam_iampass.gateway.acts.rings import RINGS
 from pam_iampass.gateway.acts.views import (
     View,
     record_of_adding,
@@ -23,13 +22,18 @@ from pam_iampass.gateway.acts.views import (
     roles_for_each,
     whom,
 )
-from pam_iampass.gateway.database import Connection, many
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person, PersonStatus
-from pam_iampass.gateway.records import Filter
-from pam_iampass.gateway.rings import RINGS
-from pam_iampass.gateway.settings import GroupSettings
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.records import Filter
+from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.check import attention
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, PersonStatus
+from pam_iampass.gateway.requests import bypasses
+from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, Role
 
 _LEFT = {
     PersonStatus.LEAVING: "the person has left the directory",

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pam_iampass.errors import shown
-from pam_iampass.gateway import codes, records, sign_ins, touches, webauthn
-from pam_iampass.gateway.actors import ActRefused, ProofRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known, require_row
 from pam_iampass.gateway.acts.sessions import id_error
-from pam_iampass.gateway.database import one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.sign_ins import NewLink, Phone, SignIn
-from pam_iampass.gateway.webauthn import Refused
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.sign_in import sign_ins, touches, webauthn
+from pam_iampass.gateway.sign_in.actors import ActRefused, ProofRefused, Role
+from pam_iampass.gateway.sign_in.sign_ins import NewLink, Phone, SignIn
+from pam_iampass.gateway.sign_in.webauthn import Refused
 from pam_iampass.portal import calls
 
 _CODE_HOURS = 12

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, hosts, turns
-from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, seconds, text, texts
 from pam_iampass.gateway.acts.names import known, require_row, unknown_host
-from pam_iampass.gateway.bypasses import Bypass
-from pam_iampass.gateway.hosts import host_name_error
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import host_name_error
+from pam_iampass.gateway.requests import bypasses, turns
+from pam_iampass.gateway.requests.bypasses import Bypass
+from pam_iampass.gateway.sign_in.actors import ActRefused, Role
 from pam_iampass.login.bypass import LONGEST, reason_error
 from pam_iampass.login.throttle import cleared
 from pam_iampass.portal import calls

@@ -13,17 +13,22 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.procedures import disable_phone
 from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
-from pam_iampass.gateway import bypasses, codes, hosts, people, records, sign_ins, turns
-from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
-from pam_iampass.gateway.database import now, one
-from pam_iampass.gateway.gateway import Gateway, carry_out
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person, app_name
-from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.upstream import Lane
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import now, one
+from pam_iampass.gateway.base.gateway import Gateway, carry_out
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.upstream import Lane
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, app_name
+from pam_iampass.gateway.requests import bypasses, turns
+from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in.actors import ActRefused, Role
 from pam_iampass.portal import calls
 
 _SECONDS = 10.0

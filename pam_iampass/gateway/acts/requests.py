@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, own_requests, records, sessions, steps, turns
-from pam_iampass.gateway.actors import ActRefused, Role
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions, id_error
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.own_requests import Answer, NotApproved
-from pam_iampass.gateway.reasons import RefusedStart
-from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.reasons import RefusedStart
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.people import steps
+from pam_iampass.gateway.requests import asking, own_requests, sessions, turns
+from pam_iampass.gateway.requests.own_requests import Answer, NotApproved
+from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.sign_in.actors import ActRefused, Role
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import RequestResult
 from pam_iampass.outcome import Outcome

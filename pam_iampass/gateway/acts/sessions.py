@@ -12,17 +12,19 @@ from typing import Annotated
 from pam_iampass.client import IampassError, Unavailable
 from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import asking, hosts, sessions, steps
-from pam_iampass.gateway.actors import ActRefused, BadParameter, Role
 from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
 from pam_iampass.gateway.acts.names import unknown
-from pam_iampass.gateway.database import Connection, many, one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import host_name_error
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import person_name_error
-from pam_iampass.gateway.sessions import HostSession, State
-from pam_iampass.gateway.upstream import Lane
+from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.upstream import Lane
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import host_name_error
+from pam_iampass.gateway.people import steps
+from pam_iampass.gateway.people.people import person_name_error
+from pam_iampass.gateway.requests import asking, sessions
+from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.sign_in.actors import ActRefused, BadParameter, Role
 from pam_iampass.portal import calls
 
 _AT_A_TIME = 10

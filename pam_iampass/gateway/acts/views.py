@@ -14,15 +14,20 @@ from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import codes, hosts, people, records, sessions, sign_ins, turns
-from pam_iampass.gateway.actors import Actor, Role
-from pam_iampass.gateway.database import Connection, many, one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import NEVER_SEEN, Host, Seen
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person
-from pam_iampass.gateway.records import Filter, Kind, Record
-from pam_iampass.gateway.sessions import HostSession, State
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.records import Filter, Kind, Record
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import NEVER_SEEN, Host, Seen
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
+from pam_iampass.gateway.requests import sessions, turns
+from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in.actors import Actor, Role
 from pam_iampass.login.throttle import summary
 
 R = TypeVar("R")

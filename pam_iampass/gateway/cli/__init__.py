@@ -24,16 +24,16 @@ from pam_iampass.client.application import Application
 from pam_iampass.client.attempts import DEFAULT_SECONDS
 from pam_iampass.client.call import Call
 from pam_iampass.client.procedures import Procedure
-from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.names import UnknownName
-from pam_iampass.gateway.database import Connection, DatabaseError, migrations
-from pam_iampass.gateway.gateway import Gateway, carry_out, opened
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.restored import remember_act
-from pam_iampass.gateway.settings import ACCOUNT, GatewaySettings
-from pam_iampass.gateway.upstream import Lane
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.database import Connection, DatabaseError, migrations
+from pam_iampass.gateway.base.gateway import Gateway, carry_out, opened
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.settings import ACCOUNT, GatewaySettings
+from pam_iampass.gateway.base.upstream import Lane
+from pam_iampass.gateway.check.restored import remember_act
+from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.system.service_user import reading_as
 
 T = TypeVar("T")

@@ -11,11 +11,11 @@ from pam_iampass.audit.journal import BACKUP_FAILED, ERROR, Journal
 from pam_iampass.cli import output
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import PamIampassError
-from pam_iampass.gateway import backup
-from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.backup import BackupFailed
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.settings import ACCOUNT
+from pam_iampass.gateway.check import backup
+from pam_iampass.gateway.check.backup import BackupFailed
 from pam_iampass.gateway.cli import config_option, in_loop
-from pam_iampass.gateway.settings import ACCOUNT
 from pam_iampass.system.service_user import reading_as
 
 

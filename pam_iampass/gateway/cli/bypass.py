@@ -10,12 +10,12 @@ from pam_iampass.cli.bypass import for_option, reason_option
 from pam_iampass.cli.output import count, duration, line, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
 from pam_iampass.config.value_types import name_error
-from pam_iampass.gateway import bypasses
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
-from pam_iampass.gateway.bypasses import Bypass
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import NAME
+from pam_iampass.gateway.requests import bypasses
+from pam_iampass.gateway.requests.bypasses import Bypass
 
 _EPILOG = """\b
 Examples:

@@ -9,10 +9,10 @@ import click
 
 from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.gateway import certificates
-from pam_iampass.gateway import settings as gateway_settings
-from pam_iampass.gateway.certificates import Certified
+from pam_iampass.gateway.base import settings as gateway_settings
 from pam_iampass.gateway.cli import config_option
+from pam_iampass.gateway.hosts import certificates
+from pam_iampass.gateway.hosts.certificates import Certified
 from pam_iampass.setup import files
 from pam_iampass.system import programs
 

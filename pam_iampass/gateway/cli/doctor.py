@@ -10,8 +10,8 @@ import click
 from pam_iampass.cli.doctor import monitored, shown
 from pam_iampass.cli.output import progress
 from pam_iampass.cli.parameters import json_option
+from pam_iampass.gateway.check.examination import examine
 from pam_iampass.gateway.cli import config_option, in_loop
-from pam_iampass.gateway.examination import examine
 
 _EPILOG = """\b
 Examples:

@@ -27,8 +27,8 @@ from pam_iampass.cli.parameters import (
 )
 from pam_iampass.client import IampassError
 from pam_iampass.config.value_types import mail_address
-from pam_iampass.gateway import records
 from pam_iampass.gateway.acts.phones import EnrollPhone, require_no_lost_phone
+from pam_iampass.gateway.base import records
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.mailing import mailer
 from pam_iampass.gateway.cli.people import (

@@ -11,16 +11,19 @@ from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option, yes_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
-from pam_iampass.gateway import asking, hosts, joining, records, sessions
-from pam_iampass.gateway.actors import Actor
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SetHostAddresses, SuspendHost, void_invite
 from pam_iampass.gateway.acts.views import HostRow, host_row, show_hosts
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import DEFAULT_GROUP
+from pam_iampass.gateway.calls import joining
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus, Invite
-from pam_iampass.gateway.settings import DEFAULT_GROUP
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus, Invite
+from pam_iampass.gateway.requests import asking, sessions
+from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.text import clean
 
 T = TypeVar("T")

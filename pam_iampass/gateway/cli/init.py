@@ -20,14 +20,15 @@ from pam_iampass.config.schema import Key, KeyOrSection
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
 from pam_iampass.errors import ConfigurationError
-from pam_iampass.gateway import certificates, readable, restored
-from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.database import Database, migrate
+from pam_iampass.gateway.base.gateway import management, opened
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.settings import ACCOUNT, DEFAULT_GROUP, KEY_BYTES, GatewaySettings
+from pam_iampass.gateway.check import readable, restored
 from pam_iampass.gateway.cli import config_option, in_loop
 from pam_iampass.gateway.cli.certificate import CA_KEY, UNIT, renew
-from pam_iampass.gateway.database import Database, migrate
-from pam_iampass.gateway.gateway import management, opened
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import ACCOUNT, DEFAULT_GROUP, KEY_BYTES, GatewaySettings
+from pam_iampass.gateway.hosts import certificates
 from pam_iampass.setup import files
 from pam_iampass.system import programs
 

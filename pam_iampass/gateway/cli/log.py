@@ -20,9 +20,9 @@ from pam_iampass.cli.parameters import (
     until_option,
 )
 from pam_iampass.gateway.acts.names import recorded_host, require_recorded_person
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.records import Filter, Kind, Record, read, reason_of
 from pam_iampass.gateway.cli import config_option, with_gateway
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.records import Filter, Kind, Record, read, reason_of
 from pam_iampass.outcome import Outcome, SessionEvent
 
 _LAST = 50  # records, without a number or --since

@@ -16,11 +16,11 @@ from email.utils import localtime, make_msgid
 from pam_iampass.cli.enroll import NotMailed
 from pam_iampass.cli.enrollment import EnrollmentRequest
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway import records
 from pam_iampass.gateway.acts.names import known
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, one
+from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.cli import CommandGateway
-from pam_iampass.gateway.database import Connection, one
-from pam_iampass.gateway.gateway import Gateway
 from pam_iampass.system import programs
 
 _SECONDS = 60.0

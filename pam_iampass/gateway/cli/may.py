@@ -12,16 +12,17 @@ import click
 from pam_iampass.cli.output import Part, count, line, show_csv, show_json, table
 from pam_iampass.cli.parameters import csv_option, json_option
 from pam_iampass.errors import PamIampassError
-from pam_iampass.gateway import hosts, people
 from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import NAME, groups_of, known_to
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.hosts import Host, HostStatus
-from pam_iampass.gateway.people import Person, PersonStatus
-from pam_iampass.gateway.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, PersonStatus
 from pam_iampass.text import names as first_names
 
 STATUSES: dict[PersonStatus, tuple[str, str]] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import settings as gateway_settings
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.database import Database, migrate
 from pam_iampass.gateway.cli import config_option, in_loop
-from pam_iampass.gateway.database import Database, migrate
 
 
 @click.command("migrate")

@@ -12,12 +12,13 @@ from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, count, line, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import json_option, yes_option
 from pam_iampass.errors import shown
-from pam_iampass.gateway import people, sign_ins
 from pam_iampass.gateway.acts.passkeys import EndOperator, LinkOperator
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.people import NAME
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.sign_in import sign_ins
 
 _EPILOG = """\b
 Examples:

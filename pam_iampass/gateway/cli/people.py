@@ -18,15 +18,16 @@ from pam_iampass.client.procedures import remove_user
 from pam_iampass.config.value_types import name_error, plain_name
 from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
-from pam_iampass.gateway import people, records
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.cli import CommandGateway, named
-from pam_iampass.gateway.database import Connection, many
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token, person_name_error
-from pam_iampass.gateway.settings import GatewaySettings
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token, person_name_error
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups", "mail")

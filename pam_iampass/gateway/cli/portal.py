@@ -19,14 +19,9 @@ from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile, shown
-from pam_iampass.gateway import certificates, examination, people
-from pam_iampass.gateway import settings as gateway_settings
 from pam_iampass.gateway.acts.passkeys import LinkOperator
-from pam_iampass.gateway.cli import command_gateway, config_option
-from pam_iampass.gateway.cli.certificate import UNIT
-from pam_iampass.gateway.cli.init import setting, show_made
-from pam_iampass.gateway.cli.people import NAME
-from pam_iampass.gateway.settings import (
+from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base.settings import (
     PORTAL,
     PORTAL_CERTIFICATE,
     PORTAL_FOLDER,
@@ -34,6 +29,13 @@ from pam_iampass.gateway.settings import (
     PORTAL_SOCKET,
     PortalSettings,
 )
+from pam_iampass.gateway.check import examination
+from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.certificate import UNIT
+from pam_iampass.gateway.cli.init import setting, show_made
+from pam_iampass.gateway.cli.people import NAME
+from pam_iampass.gateway.hosts import certificates
+from pam_iampass.gateway.people import people
 from pam_iampass.setup import files
 from pam_iampass.setup.files import Change
 from pam_iampass.system import atomic_write, programs

@@ -13,14 +13,14 @@ from pam_iampass.cli.output import confirm
 from pam_iampass.cli.parameters import file_option, json_option, yes_option
 from pam_iampass.cli.recovery import show_left, show_new, show_revoked
 from pam_iampass.errors import shown
-from pam_iampass.gateway import codes
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.people import NewCodes, RevokeCodes
+from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.people import COLUMNS, NAME
 from pam_iampass.gateway.cli.sheets import make_sheets
-from pam_iampass.gateway.database import Connection
-from pam_iampass.gateway.gateway import Gateway
 
 _EPILOG = """\b
 Examples:

@@ -12,11 +12,11 @@ import click
 
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, IDENTIFIER
 from pam_iampass.cli.output import line, moment, table
-from pam_iampass.gateway import restored
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.settings import ACCOUNT
+from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.cli import config_option, with_gateway
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import ACCOUNT
 from pam_iampass.system import programs
 from pam_iampass.system.programs import CommandUnavailable
 

@@ -19,25 +19,17 @@ import click
 import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import (
-    certificates,
-    codes,
-    eligibility,
-    joining,
-    metrics,
-    monitoring,
-    records,
-    reports,
-    restored,
-    service,
-)
+from pam_iampass.gateway.base import metrics, records
+from pam_iampass.gateway.base.database import DatabaseError
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.upstream import Upstream
+from pam_iampass.gateway.calls import codes, eligibility, joining, reports, service
+from pam_iampass.gateway.check import monitoring, restored
 from pam_iampass.gateway.cli import config_option, with_gateway
-from pam_iampass.gateway.database import DatabaseError
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.records import Kind
-from pam_iampass.gateway.upstream import Upstream
-from pam_iampass.gateway.watching import watching
+from pam_iampass.gateway.hosts import certificates
+from pam_iampass.gateway.serving.watching import watching
 from pam_iampass.server.http import Dispatcher
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest
 from pam_iampass.server.serving import serve

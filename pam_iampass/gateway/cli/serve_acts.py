@@ -13,15 +13,16 @@ import click
 import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway import acts_service, restored
-from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_service import ActsDispatcher, ActsService
+from pam_iampass.gateway.base.database import DatabaseError
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.settings import PORTAL_ACCOUNT
+from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.cli.serve import STOP_SECONDS, Refusals, give_up
-from pam_iampass.gateway.database import DatabaseError
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.settings import PORTAL_ACCOUNT
+from pam_iampass.gateway.serving import acts_service
+from pam_iampass.gateway.serving.acts_calls import CALLS
+from pam_iampass.gateway.serving.acts_service import ActsDispatcher, ActsService
 from pam_iampass.server.serving import serve
 from pam_iampass.system.unix_sockets import notify, passed
 

@@ -11,12 +11,12 @@ from pam_iampass.cli.output import count, line, moment, show_json, table, timest
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.session import short
 from pam_iampass.client import IampassError
-from pam_iampass.gateway import sessions
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.sessions import EndSessions, meant
 from pam_iampass.gateway.acts.views import status_of
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option, if_exists_option
-from pam_iampass.gateway.sessions import HostSession
+from pam_iampass.gateway.requests import sessions
+from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.text import clean
 
 _STYLES = {"active": "green", "away": "yellow"}

@@ -30,14 +30,16 @@ import click
 from pam_iampass.cli.enrollment import EnrollmentRequest, administrators, failure_of
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.errors import EditRefused, PamIampassError, shown
-from pam_iampass.gateway import codes, people, records
 from pam_iampass.gateway.acts.names import known
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, Lock, now, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.calls import codes
+from pam_iampass.gateway.calls.codes import Codes
 from pam_iampass.gateway.cli import CommandGateway
-from pam_iampass.gateway.codes import Codes
-from pam_iampass.gateway.database import Connection, Lock, now, one
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.keys import Tampered
-from pam_iampass.gateway.people import Person
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person
 from pam_iampass.login import recovery
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
 from pam_iampass.system.atomic_write import open_folder, remove, rename, sync, write_new

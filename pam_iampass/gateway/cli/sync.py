@@ -13,15 +13,16 @@ from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.client import IampassError
 from pam_iampass.errors import EditRefused, PamIampassError, shown
-from pam_iampass.gateway import directory, people, records
 from pam_iampass.gateway.acts.sessions import add_ends_of
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, now, one
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.settings import DirectorySettings, Invite
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import end_now, groups_of, remove_person
-from pam_iampass.gateway.database import Connection, now, one
-from pam_iampass.gateway.directory import DirectoryError, Entry, Plan
-from pam_iampass.gateway.gateway import Gateway
-from pam_iampass.gateway.people import Person, PersonStatus, Source, new_token
-from pam_iampass.gateway.settings import DirectorySettings, Invite
+from pam_iampass.gateway.people import directory, people
+from pam_iampass.gateway.people.directory import DirectoryError, Entry, Plan
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token
 from pam_iampass.text import one_line
 
 NO_ANSWER, TOO_MANY = 3, 4

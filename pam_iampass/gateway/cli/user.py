@@ -39,7 +39,6 @@ from pam_iampass.config import user_table
 from pam_iampass.config.value_types import phone_number
 from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
-from pam_iampass.gateway import people
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.views import person_row
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
@@ -58,7 +57,8 @@ from pam_iampass.gateway.cli.people import (
     warn_of_groups,
 )
 from pam_iampass.gateway.cli.sync import sync
-from pam_iampass.gateway.people import Person, Source
+from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people.people import Person, Source
 
 _EPILOG = """\b
 Examples:

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("psycopg")
 
-from pam_iampass.gateway.actors import BadParameter, Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import requested
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
 from pam_iampass.gateway.acts.sessions import EndSessions
+from pam_iampass.gateway.sign_in.actors import BadParameter, Role
 from tools.docs import acts_reference
 
 BYPASS: dict[str, object] = {"person": "alice", "seconds": 60}

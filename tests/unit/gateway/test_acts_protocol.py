@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("psycopg")
 pytest.importorskip("fido2")
 
-from pam_iampass.gateway.acts_calls import CALLS
-from pam_iampass.gateway.acts_service import ActsService, CallRefused
+from pam_iampass.gateway.serving.acts_calls import CALLS
+from pam_iampass.gateway.serving.acts_service import ActsService, CallRefused
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error
 from tools.docs import acts_protocol

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 
-from pam_iampass.gateway import upstream
+from pam_iampass.gateway.base import upstream
 from pam_iampass.server import serving
 
 

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("psycopg")
 
-from pam_iampass.gateway import turns
-from pam_iampass.gateway.turns import Turns
+from pam_iampass.gateway.requests import turns
+from pam_iampass.gateway.requests.turns import Turns
 from pam_iampass.login.throttle import MOST_PENDING, Cause, Pending, Refusal, ThrottleState
 from tests.support.gateway import LIMITS
 

@@ -21,8 +21,8 @@ pytest.importorskip("cryptography")
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fido2 import cbor
 
-from pam_iampass.gateway import webauthn
-from pam_iampass.gateway.webauthn import MOST_BYTES, Credential, Refused
+from pam_iampass.gateway.sign_in import webauthn
+from pam_iampass.gateway.sign_in.webauthn import MOST_BYTES, Credential, Refused
 from tests.support.authenticator import (
     ATTACKS,
     ATTACKS_ON_ASSERTIONS,

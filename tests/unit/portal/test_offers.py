@@ -11,9 +11,9 @@ pytest.importorskip("aiohttp")
 pytest.importorskip("jinja2")
 pytest.importorskip("psycopg")
 
-from pam_iampass.gateway.actors import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import requested
+from pam_iampass.gateway.sign_in.actors import Role
 from pam_iampass.portal.offers import OFFERS, Offer, Unreadable
 from tests.support.portal_rows import example_result
 

@@ -9,9 +9,9 @@ pytest.importorskip("jinja2")
 pytest.importorskip("psycopg")
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway import hosts
 from pam_iampass.gateway.acts import ACTS as DECLARED
-from pam_iampass.gateway.reasons import Reason
+from pam_iampass.gateway.base.reasons import Reason
+from pam_iampass.gateway.hosts import hosts
 from pam_iampass.outcome import Outcome
 from pam_iampass.portal.calls import Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError

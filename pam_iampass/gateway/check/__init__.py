@@ -1,0 +1,1 @@
+"""What `check` finds, monitoring, backups, and whether the database is an old copy."""

@@ -1,0 +1,325 @@
+"""The people of the fleet in the database: who may be asked, by which token. A row counts only with its MAC.
+
+A person's token at IAMPASS is random and is never taken from anywhere. Token, phone number and name for the app are
+encrypted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pam_iampass.config.value_types import name_error, token_error
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.database import Connection, Lock, insert, many, now, one, replace
+from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.settings import GatewaySettings, Invite
+from pam_iampass.gateway.base.upstream import Lane
+from pam_iampass.gateway.hosts import hosts
+
+TABLE = "person"
+_ASK_SECONDS = 10.0
+_MESSAGES_OF_HOST = 10
+"""Registration links in an hour that logins to one host have sent."""
+_ENCRYPTED = ("token", "display_name", "phone_number")
+
+
+LOCK = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
+"""Locks the rows of people until the transaction ends, in the order in which all do that."""
+
+
+class Source(enum.Enum):
+    """Where a person comes from."""
+
+    LOCAL = "local"
+    """An administrator has added the person."""
+    LDAP = "ldap"
+    """The directory has the person, and also says when they have left."""
+
+
+class PersonStatus(enum.Enum):
+    """Whether a person can log in."""
+
+    ACTIVE = "active"
+    LEAVING = "leaving"
+    """The directory has the person no longer. They are removed some time later, unless they return."""
+    REMOVING = "removing"
+    """An administrator removes the person, or the time is over: IAMPASS is still to be told."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person who may be asked on the phone."""
+
+    name: str
+    """Compared byte for byte."""
+    token: str = field(repr=False)
+    """The id at IAMPASS."""
+    groups: tuple[str, ...] = ()
+    display_name: str | None = field(default=None, repr=False)
+    """The name that the app shows."""
+    phone_number: str | None = field(default=None, repr=False)
+    """Where messages with a registration link are sent."""
+    source: Source = Source.LOCAL
+    status: PersonStatus = PersonStatus.ACTIVE
+    changed_at: datetime | None = None
+    """The time by the database's clock; None before there is a row."""
+    phone_lost_at: datetime | None = None
+    """The time by the database's clock at which a phone was last reported lost; None if none ever was."""
+    phone_to_disable: bool = False
+    """Whether IAMPASS has not disabled that phone yet: what it approves lets nobody in."""
+    phone_told_at: datetime | None = field(default=None, compare=False)
+    """When IAMPASS was last told to disable that phone; None if no gateway tells it."""
+    directory_id: str | None = None
+    """The directory's id of this very person, so that a later one of the same name is another."""
+    invites: bool = True
+    """Whether a login without a phone may send a registration link: not once a phone was reported lost, since the
+    number may be on that one, and its finder may make the login. A database that was restored may not know of the
+    report: there it says more than `phone_lost_at`."""
+    had_phone: bool = False
+    """Whether IAMPASS was ever seen to have a phone: then one that is gone there is lost, too, and a passkey alone gets
+    no other one."""
+
+    @property
+    def active(self) -> bool:
+        """Whether the person can log in."""
+        return self.status is PersonStatus.ACTIVE
+
+
+def new_token() -> str:
+    """The token of a new person: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def person_name_error(name: str) -> str | None:
+    """Why this cannot be the name of a person, as the end of a sentence. Hosts name people in the URL of a request."""
+    return name_error(name) or token_error(name)
+
+
+def account_name_error(name: str) -> str | None:
+    """Why no account can have this name of a person, as the end of a sentence.
+
+    It follows the relaxed rules of systemd (systemd.io/USER_NAMES), which hold for directories, too.
+    """
+    for wrong, what in (
+        (":" in name, "has a colon"),
+        (name.isdecimal(), "has digits only"),
+        (name.startswith("-"), "begins with a hyphen"),
+        (name != name.strip(), "begins or ends with a space"),
+    ):
+        if wrong:
+            return f"{what}, and is the name of no account"
+    return None
+
+
+async def find(gateway: Gateway, connection: Connection, name: str) -> Person | None:
+    """The person with this name, whatever the status; None if there is none. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM person WHERE name = %s", name)
+    return None if row is None else from_row(gateway, row, name=name)
+
+
+async def listing(
+    gateway: Gateway,
+    connection: Connection,
+    condition: str = "true",
+    *values: object,
+    most: int | None = None,
+) -> tuple[list[Person], list[str]]:
+    """The first people by name who meet a condition of SQL, and the names in rows that no gateway has written: those
+    cannot log in."""
+    people, tampered = [], []
+    statement = f"SELECT * FROM person WHERE {condition} ORDER BY name LIMIT %s"  # noqa: S608 - no value of others
+    for row in await many(connection, statement, *values, most):
+        try:
+            people.append(from_row(gateway, row))
+        except Tampered:
+            tampered.append(str(row["name"]))
+    return people, tampered
+
+
+async def add(gateway: Gateway, connection: Connection, person: Person) -> Person:
+    """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name."""
+    row = await _row(gateway, connection, person)
+    await insert(connection, TABLE, row)
+    await connection.flush()
+    return from_row(gateway, row)
+
+
+async def change(gateway: Gateway, connection: Connection, name: str, **values: Any) -> Person | None:
+    """Change these attributes of a Person, as the row is now; it is locked until the transaction ends.
+
+    Returns what was written; None if there is nobody of that name. Raises Tampered.
+    """
+    found = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", name)
+    if found is None:
+        return None
+    row = await _row(gateway, connection, dataclasses.replace(from_row(gateway, found, name=name), **values))
+    await replace(connection, TABLE, "name", row)
+    return from_row(gateway, row)
+
+
+def app_name(person: Person, settings: GatewaySettings) -> str:
+    """The name of a person that the app shows: several gateways may have one of the same name."""
+    return person.display_name or f"{person.name}@{settings.names[0]}"
+
+
+async def invite(gateway: Gateway, person: Person, host: str) -> bool:
+    """Send a person of the directory a registration link, after a login to a host without a phone, if the settings say
+    so; False if that host has had too many sent. Not after a lost phone: its finder would register it again.
+
+    At most once an hour. Raises DatabaseError, psycopg.Error, Tampered and IampassError.
+    """
+    directory = gateway.settings.directory
+    if directory is None or directory.invite is not Invite.FIRST_LOGIN or person.source is not Source.LDAP:
+        return True
+    if person.phone_number is None or not person.invites:
+        return True
+    async with gateway.database.transaction() as connection:
+        connection.later("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
+        if await find(gateway, connection, person.name) != person:
+            return True
+        sent = "FROM record WHERE fields->>'what' = 'invited' AND at > now() - interval '1 hour'"
+        if await one(connection, f"SELECT 1 {sent} AND person = %s", person.name):
+            return True
+        connection.take(Lock.MESSAGES, host)
+        of_host = await one(connection, f"SELECT count(*) AS sent {sent} AND host = %s", host)
+        if of_host is not None and of_host["sent"] >= _MESSAGES_OF_HOST:
+            return False
+        reason = "logs in and has no phone: a message is sent"
+        await records.write(
+            connection, Kind.ACT, host=host, person=person.name, what="invited", reason=reason
+        )
+    name = app_name(person, gateway.settings)
+    call = gateway.iampass.application.registration_sms(person.token, name, person.phone_number, None)
+    await gateway.iampass.call(call, _ASK_SECONDS, Lane.decisions)
+    return True
+
+
+async def stop_invites(gateway: Gateway, connection: Connection, source: Source) -> bool:
+    """Have no login send a registration link to anybody from a source; whether one could have. It is no change of
+    these people: `changed_at` stays."""
+    stopped = False
+    statement = "SELECT * FROM person WHERE invites AND source = %s FOR UPDATE"
+    for row in await many(connection, statement, source.value):
+        with suppress(Tampered):  # such a person cannot log in
+            await _note(gateway, connection, row, invites=False)
+            stopped = True
+    return stopped
+
+
+async def note_phone(gateway: Gateway, connection: Connection, person: Person) -> None:
+    """IAMPASS has a phone of this very person. It is no change of the person: `changed_at` stays."""
+    row = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", person.name)
+    if row is not None and from_row(gateway, row, name=person.name).token == person.token:
+        await _note(gateway, connection, row, had_phone=True)
+
+
+async def note_disabled_phone(gateway: Gateway, connection: Connection, person: Person) -> bool:
+    """IAMPASS has disabled the phone of this very person that was lost; whether it had still to be told, and no phone
+    was reported lost since. It is no change of the person."""
+    row = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", person.name)
+    found = None if row is None else from_row(gateway, row, name=person.name)
+    if row is None or found is None or not found.phone_to_disable:
+        return False
+    if (found.token, found.phone_lost_at) != (person.token, person.phone_lost_at):
+        return False
+    await _note(gateway, connection, row, phone_to_disable=False, phone_told_at=None)
+    return True
+
+
+async def take_lost_phones(
+    gateway: Gateway, connection: Connection, again_seconds: float, most: int
+) -> list[str]:
+    """The people whose lost phones IAMPASS is to be told of, and was not within this time. It is told of them now, by
+    this gateway: not in an old copy of the database. A row that no gateway has written is reported."""
+    taken, moment = [], await now(connection)
+    for row in await many(
+        connection,
+        f"SELECT * FROM person WHERE NOT {hosts.IS_OLDER} AND phone_to_disable"  # noqa: S608
+        " AND phone_told_at < now() - make_interval(secs => %s)"
+        " ORDER BY phone_told_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+        *(*hosts.how_far(gateway), again_seconds, most),
+    ):
+        name = str(row["name"])
+        try:
+            await _note(gateway, connection, row, phone_told_at=moment)
+            taken.append(name)
+        except Tampered as error:
+            what = f"IAMPASS cannot be told of the lost phone of {name}: {error}"
+            await records.alert(connection, None, what, person=name)
+    return taken
+
+
+async def keep_lost_phones(gateway: Gateway, connection: Connection) -> list[str]:
+    """Have no gateway tell IAMPASS of a lost phone that was reported so far; the names of these people, who stay
+    denied."""
+    kept = []
+    statement = "SELECT * FROM person WHERE phone_to_disable ORDER BY name FOR UPDATE"
+    for row in await many(connection, statement):
+        with suppress(Tampered):  # such a person cannot log in
+            await _note(gateway, connection, row, phone_told_at=None)
+            kept.append(str(row["name"]))
+    return kept
+
+
+async def _note(gateway: Gateway, connection: Connection, locked: Mapping[str, Any], **columns: Any) -> None:
+    """Write columns of a row that this transaction has locked; `changed_at` stays. Raises Tampered."""
+    row = gateway.keys.sealed(TABLE, {**gateway.keys.verified(TABLE, locked), **columns})
+    await replace(connection, TABLE, "name", row)
+
+
+async def remove(connection: Connection, name: str) -> bool:
+    """Delete the row with this name, also one that does not count; whether there was one."""
+    cursor = await connection.execute("DELETE FROM person WHERE name = %s", (name,))
+    return cursor.rowcount > 0
+
+
+async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": person.name,
+        "groups": list(person.groups),
+        "source": person.source.value,
+        "status": person.status.value,
+        "directory_id": person.directory_id,
+        "phone_lost_at": person.phone_lost_at,
+        "phone_to_disable": person.phone_to_disable,
+        "phone_told_at": person.phone_told_at,
+        "invites": person.invites,
+        "had_phone": person.had_phone,
+        "changed_at": await now(connection),
+    }
+    for column in _ENCRYPTED:
+        plain = getattr(person, column)
+        row[column] = None if plain is None else gateway.keys.encrypt(plain, TABLE, column, person.name)
+    return gateway.keys.sealed(TABLE, row)
+
+
+def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
+    """The person in a row. Raises Tampered."""
+    values = gateway.keys.verified(TABLE, row, **asked)
+    plain: dict[str, Any] = {column: values[column] for column in _ENCRYPTED}
+    for column, sealed in plain.items():
+        if sealed is not None:
+            plain[column] = gateway.keys.decrypt(sealed, TABLE, column, values["name"])
+    return Person(
+        name=values["name"],
+        groups=tuple(values["groups"]),
+        source=Source(values["source"]),
+        status=PersonStatus(values["status"]),
+        changed_at=values["changed_at"],
+        directory_id=values["directory_id"],
+        phone_lost_at=values["phone_lost_at"],
+        phone_to_disable=values["phone_to_disable"],
+        phone_told_at=values["phone_told_at"],
+        invites=values["invites"],
+        had_phone=values["had_phone"],
+        **plain,
+    )

@@ -1,0 +1,1 @@
+"""Requests on phones, from the start that a host asks for until they are over."""
