@@ -43,9 +43,11 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.gateways import KEPT_SECONDS
 from pam_iampass.client.origin import Origin
 from pam_iampass.client.session import Session, SessionSchema
-from pam_iampass.gateway.base.database import Connection, insert, migrate
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import migrate
 from pam_iampass.gateway.base.gateway import Gateway, opened
 from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.base.statements import insert
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus

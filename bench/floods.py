@@ -35,7 +35,7 @@ from bench.fleet import (
     running_site,
 )
 from bench.measure import Section
-from pam_iampass.gateway.base.settings import PORTAL_ACCOUNT
+from pam_iampass.gateway.base.places import PORTAL_ACCOUNT
 from tests.support.authenticator import Authenticator, Passkey, new_key
 from tests.support.folders import put
 from tests.support.gateway_machine import add_account

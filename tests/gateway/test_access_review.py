@@ -11,9 +11,10 @@ from datetime import datetime, timezone
 import pytest
 
 from pam_iampass.cli.output import csv_cell
-from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.cli.may import by_group, review
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus

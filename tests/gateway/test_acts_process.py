@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pam_iampass.gateway.base.settings import ACCOUNT, PORTAL_ACCOUNT
+from pam_iampass.gateway.base.places import ACCOUNT, PORTAL_ACCOUNT
 from pam_iampass.gateway.check import examination
 from pam_iampass.portal import calls
 from pam_iampass.portal import gateway as client

@@ -19,7 +19,7 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.records import REFUSALS_A_MINUTE
 from pam_iampass.gateway.base.settings import OperatorSettings, PortalSettings

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from pam_iampass.audit.journal import BACKUP_FAILED
-from pam_iampass.gateway.base.settings import ACCOUNT
+from pam_iampass.gateway.base.places import ACCOUNT
 from pam_iampass.gateway.check import backup
 from pam_iampass.setup import files as setup_files
 from tests.packages.typed_page import TypedPage

@@ -15,12 +15,14 @@ from urllib.parse import urlencode
 import pytest
 
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Database, UnknownOutcome, one
+from pam_iampass.gateway.base.connection import Connection, UnknownOutcome
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile
 from pam_iampass.gateway.base.reasons import Reason
 from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.hosts.hosts import HostStatus

@@ -18,23 +18,21 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import dict_row
 
+from pam_iampass.gateway.base import connection as connection_module
 from pam_iampass.gateway.base import database as module
-from pam_iampass.gateway.base.database import (
-    Database,
+from pam_iampass.gateway.base import migration, reach
+from pam_iampass.gateway.base.connection import (
+    Connection,
     DatabaseAway,
     DatabaseError,
+    Primary,
     UnknownOutcome,
     WrongSchema,
-    insert,
-    is_unreachable,
-    many,
-    migrate,
-    migrations,
-    one,
-    replace,
-    work_for,
 )
+from pam_iampass.gateway.base.database import Database, migrate, work_for
 from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.base.reach import is_unreachable
+from pam_iampass.gateway.base.statements import insert, many, one, replace
 from tests.support.black_hole import black_hole
 from tests.support.postgres import Postgres
 from tests.support.world import PATIENCE
@@ -182,16 +180,16 @@ def test_the_tables_are_made_once_and_a_gateway_refuses_older_ones(postgres: Pos
     async def use(database: Database) -> None:
         with pytest.raises(WrongSchema, match=r"version 0.*run pam-iampass-gateway migrate"):
             await database.require_schema()
-        assert await migrate(database) == (0, len(migrations()))
-        assert await migrate(database) == (len(migrations()), len(migrations()))
+        assert await migrate(database) == (0, len(migration.migrations()))
+        assert await migrate(database) == (len(migration.migrations()), len(migration.migrations()))
         await database.require_schema()
 
     run(postgres.new_database(), use)
 
 
 def test_a_migration_that_fails_leaves_nothing(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = [*migrations(), "CREATE TABLE more (x int); SELECT 1/0"]
-    monkeypatch.setattr(module, "migrations", lambda: broken)
+    broken = [*migration.migrations(), "CREATE TABLE more (x int); SELECT 1/0"]
+    monkeypatch.setattr(migration, "migrations", lambda: broken)
 
     async def use(database: Database) -> None:
         with pytest.raises(psycopg.errors.DivisionByZero):
@@ -208,8 +206,8 @@ def test_a_migration_that_fails_leaves_nothing(postgres: Postgres, monkeypatch: 
 def test_a_migration_that_waits_for_its_table_gives_up_before_who_waits_behind_it_does(
     conninfo: str, keys: KeyFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    later = [*migrations(), "ALTER TABLE invite ADD COLUMN later text"]
-    monkeypatch.setattr(module, "migrations", lambda: later)
+    later = [*migration.migrations(), "ALTER TABLE invite ADD COLUMN later text"]
+    monkeypatch.setattr(migration, "migrations", lambda: later)
     waits = "SELECT FROM pg_locks WHERE relation = 'invite'::regclass AND NOT granted"
 
     async def use(database: Database) -> None:
@@ -348,15 +346,15 @@ class HangingServer:
         self.ended.set()
 
 
-async def _connect(conninfo: str, primary: module.Primary | None = None) -> module.Connection:
+async def _connect(conninfo: str, known: Primary | None = None) -> Connection:
     """As the pool does."""
-    primary = primary or module.Primary(conninfo)
+    known = known or Primary(conninfo)
     options: Any = {"autocommit": True, "row_factory": dict_row}
-    return await module.Connection.connect(conninfo, primary=primary, **options)
+    return await Connection.connect(conninfo, primary=known, **options)
 
 
 def test_a_server_that_hangs_at_the_first_statement_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(reach, "CONNECT_SECONDS", 0.5)
     with HangingServer() as server:
         with pytest.raises(psycopg.OperationalError, match="does not answer"):
             asyncio.run(_connect(f"host=127.0.0.1 port={server.port} dbname=x user=x"))
@@ -364,7 +362,7 @@ def test_a_server_that_hangs_at_the_first_statement_is_given_up(monkeypatch: pyt
 
 
 def test_who_stops_connecting_leaves_no_connection(conninfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_OTHERS_SECONDS", 60.0)
+    monkeypatch.setattr(connection_module, "_OTHERS_SECONDS", 60.0)
 
     async def stop(server: HangingServer) -> None:
         ports = f"{server.port},{conninfo_to_dict(conninfo)['port']}"
@@ -407,10 +405,10 @@ def test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promo
     conninfo: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gateway that does nothing does not notice a promotion, nor that the old primary is back."""
-    learned = module._learned
+    learned = connection_module._learned
     seen: dict[str, tuple[int, str]] = {"127.0.0.1": (1, "monday")}
 
-    async def told(connect: Any, server: str) -> module.Connection:
+    async def told(connect: Any, server: str) -> Connection:
         name = conninfo_to_dict(server)["host"]
         if name not in seen:
             raise psycopg.OperationalError("a standby")
@@ -420,10 +418,10 @@ def test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promo
         return connection
 
     both = conninfo.replace("host=127.0.0.1", "host=127.0.0.1,localhost")
-    primary = module.Primary(both)
+    known = Primary(both)
 
     async def host() -> str:
-        async with await _connect(both, primary) as connection:
+        async with await _connect(both, known) as connection:
             return connection.info.host
 
     async def use() -> None:
@@ -434,8 +432,8 @@ def test_of_a_server_that_was_started_anew_it_is_asked_whether_another_was_promo
         assert await host() == "localhost"
         assert await host() == "localhost"
 
-    monkeypatch.setattr(module, "_learned", told)
-    monkeypatch.setattr(module, "_OTHERS_SECONDS", 30.0)  # the machine may be busy
+    monkeypatch.setattr(connection_module, "_learned", told)
+    monkeypatch.setattr(connection_module, "_OTHERS_SECONDS", 30.0)  # the machine may be busy
     asyncio.run(use())
 
 
@@ -443,7 +441,7 @@ def test_no_descriptors_left_is_a_failure_of_this_machine(monkeypatch: pytest.Mo
     async def none_left(address: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(module, "_reach", none_left)
+    monkeypatch.setattr(reach, "_reach", none_left)
     assert not asyncio.run(is_unreachable(_nothing_listens()))
 
 
@@ -452,7 +450,7 @@ def test_a_gateway_that_was_busy_does_not_take_the_database_for_unreachable(post
         asking = asyncio.create_task(is_unreachable(f"host=127.0.0.1 port={postgres.port} dbname=x"))
         while not asking.done():
             await asyncio.sleep(0)
-            time.sleep(module.CONNECT_SECONDS + 0.5)
+            time.sleep(reach.CONNECT_SECONDS + 0.5)
         assert not await asking
 
     asyncio.run(test())
@@ -646,7 +644,7 @@ def test_requests_whose_signature_is_not_checked_give_up_first(conninfo: str) ->
         work_for("h-1")
         async with database.transaction():
             tasks = [asyncio.create_task(wait("h-2", known)) for known in (False, True)]
-            await asyncio.sleep(module.CONNECT_SECONDS + 0.5)
+            await asyncio.sleep(reach.CONNECT_SECONDS + 0.5)
         unknown, known = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(unknown, DatabaseAway)
         assert not unknown.unreachable
@@ -664,13 +662,13 @@ def test_a_host_that_waits_for_its_own_connections_does_not_find_the_database_un
         asked.append(conninfo)
         return True
 
-    monkeypatch.setattr(module, "is_unreachable", is_unreachable)
+    monkeypatch.setattr(reach, "is_unreachable", is_unreachable)
 
     async def use(database: Database) -> None:
         work_for("a")
         async with database.transaction():
             with pytest.raises(DatabaseAway) as caught, monkeypatch.context() as soon:
-                soon.setattr(module, "CONNECT_SECONDS", 0.3)
+                soon.setattr(reach, "CONNECT_SECONDS", 0.3)
                 soon.setattr(module, "_WAIT_SECONDS", 0.3)
                 async with database.transaction():
                     pass

@@ -32,7 +32,8 @@ import pytest
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Session, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway.base.gateway import opened
-from pam_iampass.gateway.base.settings import ACCOUNT, load
+from pam_iampass.gateway.base.places import ACCOUNT
+from pam_iampass.gateway.base.settings import load
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus

@@ -21,7 +21,7 @@ import pytest
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError, Unavailable
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway.base.settings import ACCOUNT
+from pam_iampass.gateway.base.places import ACCOUNT
 from tests.sandbox.signer import signed
 from tests.support.gateway import HOST, HOST_SECRET
 from tests.support.gateway_machine import ETC, serving, with_people

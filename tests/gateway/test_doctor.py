@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway.base.database import TIMEOUTS, now
+from pam_iampass.gateway.base.database import TIMEOUTS
 from pam_iampass.gateway.base.gateway import opened
 from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.check import disk, examination
 from pam_iampass.gateway.check.catalogue import KINDS
 from pam_iampass.gateway.cli import in_loop

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, Source

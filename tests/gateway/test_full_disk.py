@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.gateway.base.database import Connection, Database, DatabaseError
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.check import disk, examination, monitoring
 from tests.gateway.conftest import made_template

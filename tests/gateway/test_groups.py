@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway.base.database import now
 from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from tests.support.gateway import HostCaller, RunningGateway

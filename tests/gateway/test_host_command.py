@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from pam_iampass.gateway.base import settings as gateway_settings
-from pam_iampass.gateway.base.database import Connection, Database
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile
 from pam_iampass.gateway.hosts import certificates, hosts

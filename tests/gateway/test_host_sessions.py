@@ -16,7 +16,7 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.status import Status
-from pam_iampass.gateway.base.database import Connection, UnknownOutcome
+from pam_iampass.gateway.base.connection import Connection, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.upstream import Lane, Upstream
 from pam_iampass.gateway.hosts import hosts

@@ -16,10 +16,11 @@ from typing import Any, Callable, TypeVar
 import psycopg
 import pytest
 
-from pam_iampass.gateway.base.database import Database, many
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile
 from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.calls import joining
 from pam_iampass.gateway.hosts import certificates, hosts
 from pam_iampass.gateway.hosts.hosts import HostStatus

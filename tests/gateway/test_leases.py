@@ -21,7 +21,7 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.errors import Unavailable
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import leases
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.requests import asking, sessions

@@ -20,8 +20,8 @@ from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.people import people, steps
 from pam_iampass.gateway.requests import bypasses
 from pam_iampass.gateway.serving import watching
-from pam_iampass.gateway.sign_in import sign_ins
-from pam_iampass.gateway.sign_in.sign_ins import Phone
+from pam_iampass.gateway.sign_in import passkeys
+from pam_iampass.gateway.sign_in.passkeys import Phone
 from pam_iampass.login.recovery import HOW_MANY
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_acts import ROOT
@@ -146,7 +146,7 @@ def test_whoever_deletes_rows_makes_no_lost_phone_count_again(
     assert why_not(caller) == "PHONE_LOST"
     alice = gateway_server.transaction(lambda g, c: people.find(g, c, "alice"))
     assert alice is not None
-    assert gateway_server.run(sign_ins.phone_of(gateway_server.gateway, alice)) is Phone.LOST
+    assert gateway_server.run(passkeys.phone_of(gateway_server.gateway, alice)) is Phone.LOST
     assert not sandbox.sessions
     sandbox.behave()
     wait_until(lambda: not sandbox.users[TOKEN], "no gateway goes on")

@@ -18,9 +18,11 @@ import pytest
 
 from pam_iampass.client.call import Call
 from pam_iampass.client.errors import IampassError, LocalFailure, Unavailable
-from pam_iampass.gateway.base.database import _WHOSE, Connection, Database, DatabaseAway, UnknownOutcome, one
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway, UnknownOutcome
+from pam_iampass.gateway.base.database import _WHOSE, Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.base.upstream import Lane, Upstream
 from pam_iampass.gateway.cli.serve import Notices
 from tests.sandbox.signer import Reply

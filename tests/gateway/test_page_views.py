@@ -20,10 +20,11 @@ from pam_iampass.gateway.acts.page_views import (
 )
 from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.records import Filter, Kind
 from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.hosts.hosts import HostStatus
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import PersonStatus

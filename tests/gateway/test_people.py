@@ -9,9 +9,11 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
-from pam_iampass.gateway.base.database import Connection, Database, many
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile, Tampered
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 

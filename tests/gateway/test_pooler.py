@@ -12,7 +12,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pam_iampass.gateway.base.database import Database, DatabaseAway, UnknownOutcome, many
+from pam_iampass.gateway.base.connection import DatabaseAway, UnknownOutcome
+from pam_iampass.gateway.base.database import Database
+from pam_iampass.gateway.base.statements import many
 from tests.gateway import (
     test_codes,
     test_database,

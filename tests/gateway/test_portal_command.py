@@ -16,13 +16,8 @@ import pytest
 import trustme
 
 from pam_iampass.gateway.base import settings as gateway_settings
-from pam_iampass.gateway.base.settings import (
-    PORTAL_CERTIFICATE,
-    PORTAL_FOLDER,
-    PORTAL_KEY,
-    PORTAL_SOCKET,
-    PortalSettings,
-)
+from pam_iampass.gateway.base.places import PORTAL_CERTIFICATE, PORTAL_FOLDER, PORTAL_KEY, PORTAL_SOCKET
+from pam_iampass.gateway.base.settings import PortalSettings
 from pam_iampass.gateway.check import examination
 from pam_iampass.gateway.cli import portal
 from pam_iampass.gateway.cli.certificate import UNIT

@@ -16,8 +16,8 @@ import pytest
 
 from pam_iampass.client.status import Status
 from pam_iampass.enforcer.protocol import Verb
-from pam_iampass.gateway.base import database, metrics
-from pam_iampass.gateway.base.database import Connection, DatabaseAway
+from pam_iampass.gateway.base import database, metrics, statements
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GroupSettings
 from pam_iampass.gateway.hosts import hosts
@@ -617,7 +617,7 @@ def test_what_ends_or_changes_before_the_session_is_written_leaves_none(
             elif what == "phone":
                 await people.change(inner, connection, "alice", phone_to_disable=True)
             elif what == "loss":
-                lost_at = await database.now(connection)
+                lost_at = await statements.now(connection)
                 await people.change(inner, connection, "alice", phone_lost_at=lost_at)
             else:
                 id = HOST if what == "host" else BASTION

@@ -18,8 +18,10 @@ from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, MESSAGE_IDS
 from pam_iampass.audit.query import AuditRecord
 from pam_iampass.errors import EditRefused
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Database, many, one
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.records import Filter, Kind
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.cli import group
 from pam_iampass.outcome import Outcome
 

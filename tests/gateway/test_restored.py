@@ -21,12 +21,15 @@ from typing import Any, Callable
 import pytest
 
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Database, now
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway, opened
 from pam_iampass.gateway.base.keys import KeyFile, Tampered
 from pam_iampass.gateway.base.mark import Mark
+from pam_iampass.gateway.base.places import ACCOUNT
 from pam_iampass.gateway.base.records import Kind
-from pam_iampass.gateway.base.settings import ACCOUNT, load
+from pam_iampass.gateway.base.settings import load
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.cli import serve, serve_acts
 from pam_iampass.gateway.cli.serve import serve_hosts

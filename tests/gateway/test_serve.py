@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from pam_iampass.gateway.base.database import DatabaseError
+from pam_iampass.gateway.base.connection import DatabaseError
 from pam_iampass.gateway.cli.serve import Refusals
 from pam_iampass.gateway.serving import watching
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from pam_iampass.errors import ConfigurationError
-from pam_iampass.gateway.base import settings
+from pam_iampass.gateway.base import places, settings, settings_schema
 from pam_iampass.gateway.cli import group as command
 from tools.docs import settings_reference
 
@@ -370,7 +370,7 @@ def test_the_service_reads_the_secrets_that_systemd_passes(
         (passed / name).chmod(0o440)
     with pytest.raises(ConfigurationError):
         settings.load(_written(folder, WHOLE))
-    monkeypatch.setenv(settings.CREDENTIALS, str(passed))
+    monkeypatch.setenv(places.CREDENTIALS, str(passed))
     found = settings.load(_written(folder, WHOLE))
     assert found.application_secret == "s3cret"
     assert found.certificate_key_file == passed / "certificate-key.pem"
@@ -383,13 +383,13 @@ def test_a_service_that_answers_no_host_needs_no_key_of_the_certificate(
     passed.mkdir()
     for name in SECRETS:
         os.rename(folder / name, passed / name)
-    monkeypatch.setenv(settings.CREDENTIALS, str(passed))
+    monkeypatch.setenv(places.CREDENTIALS, str(passed))
     os.remove(passed / "certificate-key.pem")
     assert settings.load(_written(folder, WHOLE)).application_secret == "s3cret"
 
 
 def test_a_new_file_shows_who_administers_by_default_as_it_can_be_written(folder: Path) -> None:
-    template = settings.template({})
+    template = settings_schema.template({})
     lines = re.findall(r"^# (  \w+: .*|\w+:)$", template[template.index("# portal:\n") :], re.MULTILINE)
     assert lines == [
         "portal:",

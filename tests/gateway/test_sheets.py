@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway.base.database import Connection, Lock
+from pam_iampass.gateway.base.connection import Connection, Lock
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.cli import sheets
 from pam_iampass.gateway.people import people

@@ -17,7 +17,7 @@ import pytest
 
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.reasons import Reason
 from pam_iampass.gateway.base.records import Kind

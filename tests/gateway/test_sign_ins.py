@@ -44,7 +44,7 @@ from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.gateway.requests import own_requests
 from pam_iampass.gateway.requests.own_requests import Answer
 from pam_iampass.gateway.requests.sessions import HostSession
-from pam_iampass.gateway.sign_in import sign_ins, touches
+from pam_iampass.gateway.sign_in import links, passkeys, sign_ins, touches
 from pam_iampass.gateway.sign_in.actors import (
     Actor,
     ActRefused,
@@ -484,7 +484,7 @@ def test_a_sign_in_ends_after_eight_hours_and_half_an_hour_without_anything_done
     running: RunningGateway, ann: Browser, column: str, ago: timedelta, counts: bool
 ) -> None:
     (moment,) = running.rows("SELECT now() AS now")
-    digest = sign_ins.digest_of(ann.token)
+    digest = passkeys.digest_of(ann.token)
     rewrite(running, "sign_in", "digest", digest, **{column: moment["now"] - ago})
 
     def look(by_itself: bool) -> Actor:
@@ -576,8 +576,8 @@ def test_people_end_their_own_sign_ins_and_remove_their_own_passkeys(
     ben = browser_of(running, "ben")
     other, ann = ann, again(running, ann)
     ids = {row["digest"]: row["id"] for row in running.rows("SELECT digest, id FROM sign_in")}
-    assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(ben.token)]))) == 0
-    assert ann.do_without_touch(EndSignIns("ann", str(ids[sign_ins.digest_of(other.token)]))) == 1
+    assert ann.do_without_touch(EndSignIns("ann", str(ids[passkeys.digest_of(ben.token)]))) == 0
+    assert ann.do_without_touch(EndSignIns("ann", str(ids[passkeys.digest_of(other.token)]))) == 1
     bens = running.rows("SELECT id FROM passkey WHERE person = 'ben'")[0]["id"]
     with pytest.raises(ActRefused, match="no such passkey"):
         ann.do(RemovePasskey("ann", bens))
@@ -604,7 +604,7 @@ def test_a_stolen_token_ends_no_sign_in_that_began_later(
     running: RunningGateway, ann: Browser, how: str
 ) -> None:
     thief, owner = ann, again(running, ann)
-    (row,) = running.rows("SELECT id FROM sign_in WHERE digest = %s", sign_ins.digest_of(owner.token))
+    (row,) = running.rows("SELECT id FROM sign_in WHERE digest = %s", passkeys.digest_of(owner.token))
     if how == "sign_in_end":
         assert thief.do_without_touch(EndSignIns("ann", str(row["id"]))) == 0
         assert thief.do_without_touch(EndSignIns("ann")) == 1
@@ -657,19 +657,19 @@ def test_a_help_desk_is_told_for_whom_it_does_nothing(running: RunningGateway, s
 class Link:
     """A link, and a browser that opens it."""
 
-    def __init__(self, running: RunningGateway, act: Act[sign_ins.NewLink], by: Any = ROOT) -> None:
+    def __init__(self, running: RunningGateway, act: Act[links.NewLink], by: Any = ROOT) -> None:
         self.running = running
         made = running.run(perform(running.gateway, by, act)) if by is ROOT else by.do(act)
         self.token = made.url.removeprefix(f"{PORTAL.origin}/link#")
         self.authenticator = Authenticator(PORTAL.origin)
 
     def answer(self, binding: str = "a browser") -> dict[str, Any]:
-        offer = self.running.run(sign_ins.link_options(self.running.gateway, self.token, binding))
+        offer = self.running.run(links.options(self.running.gateway, self.token, binding))
         return self.authenticator.create(offer.options)
 
     def use(self, answer: Any = None, binding: str = "a browser", phone: uuid.UUID | None = None) -> str:
         return self.running.run(
-            sign_ins.use_link(
+            links.use(
                 self.running.gateway,
                 self.token,
                 binding,
@@ -684,11 +684,11 @@ class Link:
 def test_a_link_is_spent_by_completing_it_only_and_signs_nobody_in(running: RunningGateway) -> None:
     link = Link(running, LinkOperator("zoe"))
     for _ in range(2):
-        offer = running.run(sign_ins.link_options(running.gateway, link.token, "a scanner of mails"))
+        offer = running.run(links.options(running.gateway, link.token, "a scanner of mails"))
         assert (offer.person, offer.needs_phone) == ("zoe", False)
     answer = link.answer()
     with pytest.raises(BadParameter, match="label"):
-        running.run(sign_ins.use_link(running.gateway, link.token, "a browser", answer, " ", REMOTE))
+        running.run(links.use(running.gateway, link.token, "a browser", answer, " ", REMOTE))
     with pytest.raises(ProofRefused):
         link.use(answer, "another browser")
     with pytest.raises(ProofRefused):
@@ -742,7 +742,7 @@ def test_a_link_ends_with_its_time_a_newer_one_and_the_person(running: RunningGa
 
     def expire(link: Link) -> None:
         (moment,) = running.rows("SELECT now() AS now")
-        rewrite(running, "link", "digest", sign_ins.digest_of(link.token), expires_at=moment["now"])
+        rewrite(running, "link", "digest", passkeys.digest_of(link.token), expires_at=moment["now"])
 
     def remove(link: Link) -> None:
         (row,) = running.rows("SELECT * FROM link WHERE person = 'zoe'")
@@ -769,7 +769,7 @@ def test_who_has_a_phone_approves_there_before_a_link_registers_a_passkey(
 ) -> None:
     sandbox.add_user("token-of-zoe")
     link = Link(running, LinkOperator("zoe"))
-    offer = running.run(sign_ins.link_options(running.gateway, link.token, "a browser"))
+    offer = running.run(links.options(running.gateway, link.token, "a browser"))
     assert offer.needs_phone
     for phone in (None, uuid.uuid4()):
         with pytest.raises(ProofRefused):
@@ -873,7 +873,7 @@ def test_a_further_passkey_is_added_once_and_belongs_to_one_person(
 
 
 def test_a_person_has_a_bounded_number_of_passkeys(running: RunningGateway, ann: Browser) -> None:
-    for _ in range(sign_ins.MOST_PASSKEYS - 1):
+    for _ in range(passkeys.MOST_PASSKEYS - 1):
         with_passkey(running, "ann")
     with pytest.raises(ActRefused, match="10 passkeys already"):
         _further_passkey(running, ann)
@@ -1009,13 +1009,13 @@ def test_who_has_a_phone_uses_a_link_with_an_approval_on_it(
 ) -> None:
     sandbox.add_user("token-of-zoe")
     link = Link(running, LinkOperator("zoe"))
-    ring_for = sign_ins.ring_for_link(running.gateway, link.token, REMOTE)
-    phone = approved(running, sandbox, ring_for, "zoe", sign_ins.made_for_link(link.token))
+    ring_for = links.ring(running.gateway, link.token, REMOTE)
+    phone = approved(running, sandbox, ring_for, "zoe", links.made_for(link.token))
     newer = Link(running, LinkOperator("zoe"))
     with pytest.raises(ProofRefused):
         newer.use(phone=phone)
-    again = sign_ins.ring_for_link(running.gateway, newer.token, REMOTE)
-    phone = approved(running, sandbox, again, "zoe", sign_ins.made_for_link(newer.token))
+    again = links.ring(running.gateway, newer.token, REMOTE)
+    phone = approved(running, sandbox, again, "zoe", links.made_for(newer.token))
     assert newer.use(phone=phone) == "zoe"
 
 

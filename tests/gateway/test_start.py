@@ -17,14 +17,16 @@ import pytest
 
 from pam_iampass.client.status import AuthenticationMethod
 from pam_iampass.gateway.base import database, reasons
-from pam_iampass.gateway.base.database import Connection, Database, DatabaseAway, Lock, many
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway, Lock
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
 from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import HostStatus
-from pam_iampass.gateway.requests import asking, sessions, starts, turns
+from pam_iampass.gateway.requests import asked_start, asking, sessions, starts, turns
 from pam_iampass.gateway.requests.sessions import State
 from pam_iampass.login import at_gateway, throttle
 from tests.sandbox.signer import signed
@@ -876,7 +878,9 @@ def test_what_iampass_has_begun_is_ended_if_it_is_not_written_before_the_login_g
     gateway_server: RunningGateway, sandbox: Sandbox, why: str
 ) -> None:
     methods, patience = (AuthenticationMethod.device,), 60
-    asked = starts.AskedStart("alice", methods, patience, patience, new_request_id(), None, None, {}, b"")
+    asked = asked_start.AskedStart(
+        "alice", methods, patience, patience, new_request_id(), None, None, {}, b""
+    )
     gateway = gateway_server.gateway
     admission = gateway_server.run(starts._admit(gateway, HOST, asked, starts.spend_nothing, by_phone=True))
     session, person = admission.answer, admission.ring

@@ -17,8 +17,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pam_iampass.gateway.base import database
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base import database, reach
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.hosts.hosts import HostStatus
@@ -117,8 +117,9 @@ def waits_for_turn(running: RunningGateway) -> bool:
 def test_the_phone_rings_no_more_often_for_a_hundred_hosts_than_for_one(
     settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    for patience in ("CONNECT_SECONDS", "_WAIT_SECONDS"):  # no start is refused for want of a connection
-        monkeypatch.setattr(database, patience, PATIENCE)
+    # No start is refused for want of a connection.
+    monkeypatch.setattr(reach, "CONNECT_SECONDS", PATIENCE)
+    monkeypatch.setattr(database, "_WAIT_SECONDS", PATIENCE)
     limits = replace(LIMITS, cool_off=300.0)
     with RunningGateway(replace(settings, limits=limits)) as running:
         running.populate()

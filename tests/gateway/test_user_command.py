@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus, Source

@@ -19,9 +19,10 @@ from pam_iampass.gateway.acts.views import (
     show_sessions,
 )
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.records import Filter, Kind
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.sign_in.actors import Actor, Role

@@ -20,8 +20,7 @@ import pytest
 import trustme
 
 from pam_iampass.audit.figures import OTHER, SERVICES
-from pam_iampass.gateway.base import database as module
-from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base import reach, records
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import BackupSettings
 from pam_iampass.gateway.check import backup, monitoring
@@ -333,7 +332,7 @@ class Scene:
         with (
             pytest.MonkeyPatch.context() as changed
         ):  # a busy machine makes ten connections in more than a second
-            changed.setattr(module, "CONNECT_SECONDS", PATIENCE)
+            changed.setattr(reach, "CONNECT_SECONDS", PATIENCE)
             changed.setattr(monitoring, "FRESH_SECONDS", PATIENCE)
             return Scrape(self.watcher.running.run(go()).decode(), time.time())
 

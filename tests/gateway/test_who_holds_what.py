@@ -13,7 +13,8 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from pam_iampass.gateway.base.database import Connection, Database
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile, Tampered
 from pam_iampass.gateway.calls import joining

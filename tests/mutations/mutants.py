@@ -2162,8 +2162,8 @@ MUTANTS = {
         ),
         Mutant(
             "on a slowed host a login that has waited for its turn is refused",
-            "elif host.is_slowed(now) and await starts.is_held_back(",
-            "elif host.is_slowed(now) or await starts.is_held_back(",
+            "elif host.is_slowed(now) and await host_limits.is_held_back(",
+            "elif host.is_slowed(now) or await host_limits.is_held_back(",
             "test_a_login_that_waits_for_its_turn_on_a_host_that_is_slowed_meanwhile_has_it",
         ),
         Mutant(
@@ -3284,7 +3284,7 @@ MUTANTS = {
         ),
         Mutant(
             "help desk replaces the passkeys of an operator",
-            "if has_role or await has_passkey_by_root(connection, person.name):",
+            "if has_role or await passkeys.is_by_root(connection, person.name):",
             "if False:",
             "test_a_link_for_others_replaces_no_passkey_of_roots_and_others_only_if_it_says_so",
         ),
@@ -3368,13 +3368,13 @@ MUTANTS = {
         ),
         Mutant(
             "the owner of the database makes an operator",
-            'values = gateway.keys.verified(PASSKEY, row["passkey"], **asked)',
+            'values = gateway.keys.verified(TABLE, row["passkey"], **asked)',
             'values = row["passkey"]',
             "test_rows_that_no_gateway_has_written_count_for_nobody",
         ),
         Mutant(
             "the owner of the database makes a link last",
-            'values = gateway.keys.verified(LINK, row["link"], digest=digest_of(token))',
+            'values = gateway.keys.verified(TABLE, row["link"], digest=digest_of(token))',
             'values = row["link"]',
             "test_rows_that_no_gateway_has_written_count_for_nobody",
         ),
@@ -3655,8 +3655,8 @@ MUTANTS = {
         ),
         Mutant(
             "a help desk registers a passkey of an operator with a link of earlier",
-            "if has_role or await has_passkey_by_root(connection, person.name):",
-            "if await has_passkey_by_root(connection, person.name):",
+            "if has_role or await passkeys.is_by_root(connection, person.name):",
+            "if await passkeys.is_by_root(connection, person.name):",
             "test_a_help_desk_has_nothing_of_somebody_who_becomes_an_operator",
         ),
         Mutant(
@@ -3685,7 +3685,7 @@ MUTANTS = {
         ),
         Mutant(
             "a passkey of before a restore is told the ids of the others",
-            "sign_ins.require_confirmed(found.passkey)\n        had",
+            "passkeys.require_confirmed(found.passkey)\n        had",
             "had",
             "test_nothing_is_told_to_a_passkey_that_is_not_confirmed",
         ),
@@ -3729,7 +3729,7 @@ MUTANTS = {
         ),
         Mutant(
             "acts at the same time are more than are allowed",
-            "connection.later(sign_ins.LOCK, (sign_ins.digest_of(by.token), act.target))",
+            "connection.later(sign_ins.LOCK, (passkeys.digest_of(by.token), act.target))",
             "pass",
             "test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owner_from_ending_it",
         ),
@@ -3777,7 +3777,7 @@ MUTANTS = {
         ),
         Mutant(
             "a link has IAMPASS asked without end",
-            'if link.row["asked"] >= MOST_ASKED:',
+            'if link.row["asked"] >= sign_ins.MOST_ASKED:',
             "if False:",
             "test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times",
         ),
@@ -3938,14 +3938,14 @@ MUTANTS = {
         ),
         Mutant(
             "a page that waits for what asks keeps the sign-in from ending",
-            "    sign_ins.require_confirmed(found.passkey)\n    statement",
-            "    sign_ins.require_confirmed(found.passkey)\n"
+            "    passkeys.require_confirmed(found.passkey)\n    statement",
+            "    passkeys.require_confirmed(found.passkey)\n"
             "    await sign_ins.note_activity(gateway, connection, found)\n    statement",
             "test_waiting_keeps_no_sign_in_from_ending_and_one_that_has_ended_is_told_nothing",
         ),
         Mutant(
             "a passkey that nobody has confirmed after a restore is shown what asks",
-            "    sign_ins.require_confirmed(found.passkey)\n    statement",
+            "    passkeys.require_confirmed(found.passkey)\n    statement",
             "    statement",
             "test_a_passkey_from_before_a_restore_is_shown_nothing_that_asks",
         ),

@@ -17,11 +17,11 @@ import pytest
 from aiohttp import web
 
 from pam_iampass.config.value_types import network
-from pam_iampass.gateway.base.database import one, replace
 from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.statements import one, replace
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.serving import acts_service
-from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in import passkeys, sign_ins
 from pam_iampass.portal import app, settings
 from pam_iampass.portal.calls import Look
 from pam_iampass.portal.offers import OFFERS
@@ -481,7 +481,7 @@ def test_a_page_that_asks_by_itself_keeps_nobody_signed_in(
     signed_in: SignIn, server: RunningGateway, acts: RunningActs
 ) -> None:
     alice = signed_in("alice")
-    digest = sign_ins.digest_of(alice.cookies["__Host-sign-in"])
+    digest = passkeys.digest_of(alice.cookies["__Host-sign-in"])
 
     def was_used(ago: timedelta) -> None:
         async def write(gateway: Any, connection: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pam_iampass.gateway.acts import page_views, views
 from pam_iampass.gateway.acts.rings import RINGS
 from pam_iampass.gateway.acts.views import View
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GroupSettings
 from pam_iampass.gateway.hosts.hosts import HostStatus

@@ -20,7 +20,7 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.serving import acts_service
 from pam_iampass.gateway.serving.acts_calls import CALLS
 from pam_iampass.gateway.serving.acts_service import ActsDispatcher, ActsService
-from pam_iampass.gateway.sign_in import sign_ins, webauthn
+from pam_iampass.gateway.sign_in import passkeys, webauthn
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call
 from pam_iampass.portal.gateway import GatewayClient
@@ -178,7 +178,7 @@ def with_passkey(acts: RunningActs, person: str, *, by_root: bool = False) -> Au
             owner, challenge = gateway.keys.owner(found.token), secrets.token_bytes(32)
             options = webauthn.creation_options(portal, challenge, person, person, owner, ())
             credential = webauthn.registered(portal, authenticator.create(options), challenge)
-            await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", roles=roles)
+            await passkeys.add(gateway, connection, found, credential, "laptop", roles=roles)
 
     acts.run(add())
     return authenticator

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pam_iampass.gateway.acts.act import Act, challenge, perform
-from pam_iampass.gateway.base.database import Connection, one, replace
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import OperatorSettings, PortalSettings
+from pam_iampass.gateway.base.statements import one, replace
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.sign_in import sign_ins, webauthn
+from pam_iampass.gateway.sign_in import passkeys, sign_ins, webauthn
 from pam_iampass.gateway.sign_in.sign_ins import SignedIn
 from tests.support.authenticator import Authenticator
 from tests.support.gateway import RunningGateway
@@ -63,7 +64,7 @@ def with_passkey(running: RunningGateway, person: str, *, by_root: bool = False)
         made = secrets.token_bytes(48)
         options = webauthn.creation_options(PORTAL, made, person, person, gateway.keys.owner(found.token), ())
         credential = webauthn.registered(PORTAL, authenticator.create(options), made)
-        await sign_ins.add_passkey(gateway, connection, found, credential, "laptop", roles=roles)
+        await passkeys.add(gateway, connection, found, credential, "laptop", roles=roles)
 
     running.transaction(add)
     return authenticator

@@ -21,7 +21,8 @@ import psycopg
 import trustme
 from psycopg.rows import dict_row
 
-from pam_iampass.gateway.base.database import Connection, Database
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile
 from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings, LimitSettings

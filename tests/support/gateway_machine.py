@@ -19,9 +19,9 @@ from pathlib import Path
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, IampassError
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.gateway.base.database import now
 from pam_iampass.gateway.base.gateway import Gateway
-from pam_iampass.gateway.base.settings import ACCOUNT, PORTAL_ACCOUNT
+from pam_iampass.gateway.base.places import ACCOUNT, PORTAL_ACCOUNT
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.cli import with_gateway
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus, add
 from tests.support.command import PACKAGES, run_imported

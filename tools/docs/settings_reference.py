@@ -189,9 +189,9 @@ def gateway() -> Reference:
     return Reference(
         ("gateway.yaml", 5, "settings of a gateway for the second factor of a fleet"),
         ("/etc/iampass-gateway/gateway.yaml",),
-        import_module("pam_iampass.gateway.base.settings").SCHEMA,
+        import_module("pam_iampass.gateway.base.settings_schema").SCHEMA,
         (),
-        _HEAD.format(module="pam_iampass/gateway/base/settings.py", title="Settings of a gateway"),
+        _HEAD.format(module="pam_iampass/gateway/base/settings_schema.py", title="Settings of a gateway"),
         _GATEWAY_INTRODUCTION,
         "",
         _GATEWAY_AFTER,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_ori
 
 from pam_iampass.errors import shown
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import RefusedStart
@@ -25,7 +25,7 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, person_name_error
 from pam_iampass.gateway.requests import own_requests
 from pam_iampass.gateway.requests.sessions import HostSession
-from pam_iampass.gateway.sign_in import sign_ins, touches, webauthn
+from pam_iampass.gateway.sign_in import links, passkeys, sign_ins, touches, webauthn
 from pam_iampass.gateway.sign_in.actors import (
     Actor,
     ActRefused,
@@ -36,7 +36,8 @@ from pam_iampass.gateway.sign_in.actors import (
     Role,
     TooMany,
 )
-from pam_iampass.gateway.sign_in.sign_ins import Phone, SignedIn, SignIn, phone_of
+from pam_iampass.gateway.sign_in.passkeys import Phone, phone_of
+from pam_iampass.gateway.sign_in.sign_ins import SignedIn, SignIn
 from pam_iampass.gateway.sign_in.webauthn import Refused
 from pam_iampass.portal.calls import Result
 
@@ -274,7 +275,7 @@ async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
         _verified_touch(gateway, by, before.sign_in, act)
     phone = await phone_of(gateway, before.target) if asks and before.target is not None else None
     async with gateway.database.transaction() as connection:
-        connection.later(sign_ins.LOCK, (sign_ins.digest_of(by.token), act.target))
+        connection.later(sign_ins.LOCK, (passkeys.digest_of(by.token), act.target))
         found = await _permitted(gateway, connection, by, act)
         await sign_ins.note_activity(gateway, connection, found.sign_in)
         if found.role in act.declared.touch:
@@ -326,13 +327,13 @@ async def _permitted(gateway: Gateway, connection: Connection, by: SignedIn, act
     sign_in = await sign_ins.find(gateway, connection, by.token)
     await sign_ins.require_few_records(connection, sign_in)
     if not act.confirms_passkey:
-        sign_ins.require_confirmed(sign_in.passkey)
+        passkeys.require_confirmed(sign_in.passkey)
     actor, target = sign_in.actor(gateway, by.remote), None
     if act.target is not None:
         with suppress(Tampered):  # nobody is known to have such groups
             target = await people.find(gateway, connection, act.target)
     role = _role(actor, act, target)
-    if role is Role.HELPDESK and target and await sign_ins.has_passkey_by_root(connection, target.name):
+    if role is Role.HELPDESK and target and await passkeys.is_by_root(connection, target.name):
         role = None  # such a person is, or was, an operator
     if role is None:
         raise NotPermitted(f"{shown(actor.name)} may not do this: {act.declared.name}")
@@ -353,7 +354,7 @@ def _role(actor: Actor, act: Act[Any], target: Person | None) -> Role | None:
 
 async def challenge(gateway: Gateway, by: SignedIn, act: Act[Any]) -> dict[str, Any]:
     """Options for the browser to ask for a touch over this act. Raises ActRefused and DatabaseError."""
-    portal = sign_ins.portal_of(gateway)
+    portal = passkeys.portal_of(gateway)
     async with gateway.database.statement() as connection:
         found = await _permitted(gateway, connection, by, act)
     made = touches.challenge(gateway, _PURPOSE, str(found.sign_in.id), _what(act))
@@ -373,7 +374,7 @@ async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> HostSessi
 def _verified_touch(gateway: Gateway, by: SignedIn, sign_in: SignIn, act: Act[Any]) -> bytes:
     """The challenge of the touch, which is to be spent. Raises ProofRefused. Only the passkey of the sign-in counts:
     another one may be of a lesser kind."""
-    portal, passkey = sign_ins.portal_of(gateway), sign_in.passkey
+    portal, passkey = passkeys.portal_of(gateway), sign_in.passkey
     try:
         if by.touch is None:
             raise Refused("there is no touch")
@@ -404,7 +405,7 @@ async def _spend_approval(
     who, what = sign_in.person.name, act.declared.name
     try:
         if phone is not Phone.NONE:
-            await sign_ins.spend_approval(gateway, connection, by.phone, who, what, made_for(sign_in))
+            await links.spend_approval(gateway, connection, by.phone, who, what, made_for(sign_in))
     except Refused as error:
         raise ProofRefused(str(error)) from None
 

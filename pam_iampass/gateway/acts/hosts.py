@@ -11,7 +11,7 @@ from pam_iampass.gateway.acts.act import Act, Work, act, flag, text, texts
 from pam_iampass.gateway.acts.names import lock_host
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus, host_address_error, host_name_error

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from pam_iampass.errors import shown
-from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host
 from pam_iampass.gateway.people import people

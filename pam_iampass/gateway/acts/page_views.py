@@ -23,16 +23,17 @@ from pam_iampass.gateway.acts.views import (
     whom,
 )
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Filter
 from pam_iampass.gateway.base.settings import GroupSettings
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.check import attention
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus
 from pam_iampass.gateway.requests import bypasses
-from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in import passkeys, sign_ins
 from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, Role
 
 _LEFT = {
@@ -154,7 +155,7 @@ async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow
                 ]
             phone = "unknown"
             with suppress(ActRefused):
-                phone = (await sign_ins.phone_of(gateway, person)).value
+                phone = (await passkeys.phone_of(gateway, person)).value
             gateway.phones[name, person.phone_lost_at] = time.monotonic(), phone
     return [PHONE.show(roles, {"user": name, "phone": phone, "lost_at": person.phone_lost_at})]
 

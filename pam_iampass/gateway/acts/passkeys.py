@@ -12,12 +12,14 @@ from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known, require_row
 from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import one
 from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.calls import codes
-from pam_iampass.gateway.sign_in import sign_ins, touches, webauthn
+from pam_iampass.gateway.sign_in import links, passkeys, sign_ins, touches, webauthn
 from pam_iampass.gateway.sign_in.actors import ActRefused, ProofRefused, Role
-from pam_iampass.gateway.sign_in.sign_ins import NewLink, Phone, SignIn
+from pam_iampass.gateway.sign_in.links import NewLink
+from pam_iampass.gateway.sign_in.passkeys import Phone
+from pam_iampass.gateway.sign_in.sign_ins import SignIn
 from pam_iampass.gateway.sign_in.webauthn import Refused
 from pam_iampass.portal import calls
 
@@ -64,11 +66,9 @@ class OfLink(OfPerson[NewLink]):
             raise ActRefused(
                 what, "see `operators` in gateway.yaml, and: pam-iampass-gateway user add --group"
             )
-        await sign_ins.require_free_for_link(
-            gateway, connection, person, by_root=by_root, replaces=self.replaces
-        )
+        await links.require_free(gateway, connection, person, by_root=by_root, replaces=self.replaces)
         work.reason = "replaces passkeys" if self.replaces else "adds a passkey"
-        return await sign_ins.make_link(
+        return await links.make(
             gateway, connection, person, roles=roles, replaces=self.replaces, made_by=work.actor.name
         )
 
@@ -121,11 +121,11 @@ class EndOperator(OfPerson[int]):
 async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
     """Options for the browser to make a further passkey of the person who has signed in. Raises ActRefused and
     DatabaseError."""
-    portal = sign_ins.portal_of(gateway)
+    portal = passkeys.portal_of(gateway)
     async with gateway.database.statement() as connection:
         found = await sign_ins.find(gateway, connection, token)
-        sign_ins.require_confirmed(found.passkey)
-        had, _ = await sign_ins.passkeys(gateway, connection, found.person.name)
+        passkeys.require_confirmed(found.passkey)
+        had, _ = await passkeys.listing(gateway, connection, found.person.name)
     name, owner = found.person.name, found.passkey.owner
     challenge = touches.challenge(gateway, _PURPOSE, str(found.id), {})
     ids = [passkey.credential.id for passkey in had]
@@ -137,7 +137,7 @@ async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
 class AddPasskey(OfPerson[None]):
     """Register a further passkey of the person, with which no role counts."""
 
-    label: Annotated[str, text(sign_ins.label_error)]
+    label: Annotated[str, text(passkeys.label_error)]
     answer: Annotated[str, text(_answer_error)]
     """The answer of the browser to `passkey_options`, as JSON."""
 
@@ -146,9 +146,9 @@ class AddPasskey(OfPerson[None]):
         answer = json.loads(self.answer)
         try:
             challenge = webauthn.challenge_of(answer)
-            credential = webauthn.registered(sign_ins.portal_of(gateway), answer, challenge)
+            credential = webauthn.registered(passkeys.portal_of(gateway), answer, challenge)
             await touches.spend(gateway, connection, challenge, _PURPOSE, str(sign_in.id), {})
-            await sign_ins.add_passkey(gateway, connection, sign_in.person, credential, self.label)
+            await passkeys.add(gateway, connection, sign_in.person, credential, self.label)
         except Refused as error:
             raise ProofRefused(str(error)) from None
         work.reason = self.label
@@ -185,7 +185,7 @@ class ConfirmPasskey(OfPerson[None]):
     async def change(self, work: Work) -> None:
         if work.phone is not Phone.REGISTERED:
             raise ActRefused("there is no phone to approve it on", "the help desk can make a new link")
-        await sign_ins.confirm_passkey(work.gateway, work.connection, _sign_in_of(work).passkey)
+        await passkeys.confirm(work.gateway, work.connection, _sign_in_of(work).passkey)
 
 
 @act("sign_in_end", by={Role.SELF}, touch=(), record="how many sign-ins there were")

@@ -17,10 +17,10 @@ from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import now, one
 from pam_iampass.gateway.base.gateway import Gateway, carry_out
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.statements import now, one
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.hosts import hosts

@@ -18,12 +18,13 @@ from typing import Any, TypedDict
 from uuid import UUID
 
 from pam_iampass.gateway.acts.views import View, status_of
-from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.requests import sessions
 from pam_iampass.gateway.requests.sessions import HostSession
-from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in import passkeys, sign_ins
 from pam_iampass.gateway.sign_in.actors import Role
 from pam_iampass.gateway.sign_in.sign_ins import SignIn
 from pam_iampass.portal.calls import RingingNow
@@ -125,7 +126,7 @@ async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[Si
     """Return the sign-in of this token, which this keeps from no end, and what asks the person now. Raises NotSignedIn,
     and another ActRefused if nothing is to be seen."""
     found = await sign_ins.find(gateway, connection, token)
-    sign_ins.require_confirmed(found.passkey)
+    passkeys.require_confirmed(found.passkey)
     statement = (
         'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left,'  # noqa: S608 - constants
         f' {_ASKS} AS asks, NULL AS "session:",'

@@ -14,9 +14,10 @@ from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
 from pam_iampass.gateway.acts.names import unknown
-from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import host_name_error

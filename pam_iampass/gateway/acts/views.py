@@ -15,10 +15,11 @@ from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Filter, Kind, Record
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import NEVER_SEEN, Host, Seen
@@ -26,7 +27,7 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import sessions, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in import passkeys, sign_ins
 from pam_iampass.gateway.sign_in.actors import Actor, Role
 from pam_iampass.login.throttle import summary
 
@@ -373,7 +374,7 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
     with suppress(Tampered):  # such codes do not count
         stored = await codes.stored(gateway, connection, person.name)
         left = 0 if stored is None else stored.used_at.count(None)
-    passkeys, _ = await sign_ins.passkeys(gateway, connection, person.name)
+    own_passkeys, _ = await passkeys.listing(gateway, connection, person.name)
     row: OwnRow = {
         "user": person.name,
         "groups": list(person.groups),
@@ -387,7 +388,7 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
                 "made_at": each.made_at,
                 "roles": sorted(each.roles),
             }
-            for each in passkeys
+            for each in own_passkeys
         ],
         "sign_ins": [
             {
@@ -451,7 +452,7 @@ async def roles_for_each(
 async def _not_helped(connection: Connection, actor: Actor) -> frozenset[str]:
     """The people for whom the actor does nothing, although a help desk sees them."""
     is_helpdesk = Role.HELPDESK in actor.roles and Role.ADMIN not in actor.roles
-    return await sign_ins.people_with_passkeys_by_root(connection) if is_helpdesk else frozenset()
+    return await passkeys.people_by_root(connection) if is_helpdesk else frozenset()
 
 
 # Rows

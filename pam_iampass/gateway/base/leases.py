@@ -19,7 +19,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
-from pam_iampass.gateway.base.database import Connection, many, one
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.statements import many, one
 
 ALIVE_SECONDS = 4
 """A holder that has not shown for so long that it is alive has lost its leases."""

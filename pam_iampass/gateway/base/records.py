@@ -28,7 +28,8 @@ from pam_iampass.audit.journal import (
     Journal,
 )
 from pam_iampass.gateway.base import metrics
-from pam_iampass.gateway.base.database import Connection, insert, many, one
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.statements import insert, many, one
 from pam_iampass.outcome import RESULTS, Outcome, Result, SessionEvent
 
 _journal = Journal()

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.statements import many
 
 LONGEST_SECONDS = 25
 """The longest time for which a call is held: servers between close connections that are silent for longer."""

@@ -17,28 +17,18 @@ from typing import Any
 import psycopg
 
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import (
-    Connection,
-    DatabaseAway,
-    DatabaseError,
-    Lock,
-    UnknownOutcome,
-    insert,
-    many,
-    now,
-    one,
-    replace,
-)
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway, DatabaseError, Lock, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, explanation_of
 from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.statements import insert, many, now, one, replace
 from pam_iampass.gateway.calls.service import signed_by_host
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import starts
+from pam_iampass.gateway.requests import asked_start, starts
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
 from pam_iampass.login.throttle import Attempt, Refusal, ThrottleState, attempted
 from pam_iampass.outcome import Outcome
@@ -171,17 +161,17 @@ class AskedCode:
     def of(cls, request: IncomingRequest, came_at: float) -> AskedCode:
         """`came_at` is the `time.monotonic()` of the call. Raises RefusedRequest."""
         person = request.user_id()
-        given = request.parameters(*starts.PARAMETERS, "body_sha256")
+        given = request.parameters(*asked_start.PARAMETERS, "body_sha256")
         require_digest(request, given.get("body_sha256", ""))
         request_id = given.get("request_id", "")
-        if not starts.is_request_id(request_id):
+        if not asked_start.is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
         code = read(text_of(request.json("code"), "code"))
         if code is None:
             raise bad_request("BAD_CODE", "code must have the form of a recovery code")
-        details = starts.details_of(given)
-        gives_up_at = came_at + starts.seconds_of(given, _LONGEST_SECONDS)
-        return cls(person, code, request_id, starts.machine_of(given), gives_up_at, details)
+        details = asked_start.details_of(given)
+        gives_up_at = came_at + asked_start.seconds_of(given, _LONGEST_SECONDS)
+        return cls(person, code, request_id, asked_start.machine_of(given), gives_up_at, details)
 
 
 async def recover(gateway: Gateway, request: IncomingRequest) -> Reply:

@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from pam_iampass.client.errors import Declined, IampassError, NotFound
 from pam_iampass.client.status import ManagementAPIResult
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, DatabaseError, many, one
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason
 from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.calls.service import signed_by_host, unavailable, unless_restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus
-from pam_iampass.gateway.requests import starts
+from pam_iampass.gateway.requests import asked_start
 from pam_iampass.server.http import Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request
 from pam_iampass.server.serving import require_digest
@@ -47,7 +48,9 @@ async def answer(gateway: Gateway, request: IncomingRequest) -> Reply:
         async with gateway.database.transaction() as connection:
             # Parallel calls of a host are counted one after the other: the next statement takes the lock.
             connection.later(hosts.LOCK, (host.id,))
-            found = await _find_allowed_people(gateway, connection, host, starts.machine_of(query), names)
+            found = await _find_allowed_people(
+                gateway, connection, host, asked_start.machine_of(query), names
+            )
     except DatabaseError as error:
         return unavailable(error)
     if isinstance(found, RefusedRequest):

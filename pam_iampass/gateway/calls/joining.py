@@ -19,11 +19,12 @@ import psycopg
 
 from pam_iampass.config.value_types import Network
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, DatabaseError, now, one
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.statements import now, one
 from pam_iampass.gateway.calls.service import (
     signed_by_host,
     unavailable,

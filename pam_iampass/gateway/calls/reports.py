@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, DatabaseError, Lock, together
+from pam_iampass.gateway.base.connection import Connection, DatabaseError, Lock
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.reasons import Reason
 from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.statements import together
 from pam_iampass.gateway.calls.service import require_active, signed_by_host, unavailable, unless_restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host
-from pam_iampass.gateway.requests import starts
+from pam_iampass.gateway.requests import asked_start
 from pam_iampass.outcome import RESULTS, Outcome, Result
 from pam_iampass.server.http import Route
 from pam_iampass.server.messages import IncomingRequest, RefusedRequest, Reply, bad_request
@@ -90,7 +91,9 @@ async def take(gateway: Gateway, request: IncomingRequest) -> Reply:
         require_digest(request, query.get("body_sha256", ""))
         reports = _reports(request)
         async with gateway.database.transaction() as connection:
-            is_its_machine = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))
+            is_its_machine = await hosts.is_its_machine(
+                gateway, connection, host, asked_start.machine_of(query)
+            )
             if is_its_machine:
                 await _write(connection, host, reports)
     except DatabaseError as error:

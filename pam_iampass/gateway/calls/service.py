@@ -15,16 +15,19 @@ from pam_iampass.audit.figures import OTHER
 from pam_iampass.client.errors import IampassError, NotFound
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import metrics, records
-from pam_iampass.gateway.base.database import Connection, DatabaseAway, DatabaseError, together, work_for
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway, DatabaseError
+from pam_iampass.gateway.base.database import work_for
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart, explanation_of, reason_for_host
+from pam_iampass.gateway.base.statements import together
 from pam_iampass.gateway.base.waiting import LOGIN_SECONDS, LONGEST_SECONDS, MOST_WATCHED
 from pam_iampass.gateway.hosts import hosts, news
 from pam_iampass.gateway.hosts.hosts import Host
-from pam_iampass.gateway.requests import asking, presence, sessions, starts
+from pam_iampass.gateway.requests import asked_start, asking, presence, sessions, starts
+from pam_iampass.gateway.requests.asked_start import AskedStart
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.requests.starts import AskedStart, SpendNonce, spend_nothing
+from pam_iampass.gateway.requests.starts import SpendNonce, spend_nothing
 from pam_iampass.server.http import Handler, Route
 from pam_iampass.server.messages import (
     IncomingRequest,
@@ -152,8 +155,10 @@ def _not_started(
     reason = reason_for_host(reason)
     more: dict[str, Any] = {}
     with contextlib.suppress(RefusedRequest):
-        request_id = request.parameters("methods", "duration_seconds", *starts.PARAMETERS).get("request_id")
-        if request_id is not None and starts.is_request_id(request_id):
+        request_id = request.parameters("methods", "duration_seconds", *asked_start.PARAMETERS).get(
+            "request_id"
+        )
+        if request_id is not None and asked_start.is_request_id(request_id):
             echo = {"request_id": request_id, "nonce": credentials.nonce}
             if reason == Reason.BYPASSED.name:
                 return not_started(reason, bypassed=echo)
@@ -241,7 +246,7 @@ async def confirm(gateway: Gateway, request: IncomingRequest) -> Reply:
         if not _UUID.fullmatch(id) or begins not in ("yes", "no"):
             raise bad_request("BAD_ANSWER", "question must be the id of one, and begins yes or no")
         async with gateway.database.transaction() as connection:
-            counts = await hosts.is_its_machine(gateway, connection, host, starts.machine_of(query))
+            counts = await hosts.is_its_machine(gateway, connection, host, asked_start.machine_of(query))
             counts = counts and await presence.write_answer(
                 gateway, connection, host.id, uuid.UUID(id), begins == "yes"
             )

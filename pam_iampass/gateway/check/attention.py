@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Kind, Record
 from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import HostStatus
 from pam_iampass.gateway.people.people import PersonStatus

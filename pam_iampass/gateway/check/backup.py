@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.errors import PamIampassError, UntrustedFile
-from pam_iampass.gateway.base.database import Database, one
-from pam_iampass.gateway.base.settings import ACCOUNT, BackupSettings
+from pam_iampass.gateway.base.database import Database
+from pam_iampass.gateway.base.places import ACCOUNT
+from pam_iampass.gateway.base.settings import BackupSettings
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.check.restored import state_folder
 from pam_iampass.system import atomic_write, programs
 from pam_iampass.system.programs import CommandResult

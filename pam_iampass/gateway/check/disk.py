@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pam_iampass.errors import Problem, Severity
-from pam_iampass.gateway.base.database import Database, one
+from pam_iampass.gateway.base.database import Database
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.check.catalogue import finding
 
 _LITTLE = 0.1

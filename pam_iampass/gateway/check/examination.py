@@ -25,18 +25,19 @@ from pam_iampass.config.yaml_document import MappingNode, parse
 from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.gateway.base import settings as gateway_settings
-from pam_iampass.gateway.base.database import TIMEOUTS, DatabaseError, WrongSchema, many, one
+from pam_iampass.gateway.base.connection import DatabaseError, WrongSchema
+from pam_iampass.gateway.base.database import TIMEOUTS
 from pam_iampass.gateway.base.gateway import Gateway, management, opened
 from pam_iampass.gateway.base.keys import Tampered
-from pam_iampass.gateway.base.settings import (
+from pam_iampass.gateway.base.places import (
     PORTAL_ACCOUNT,
     PORTAL_CERTIFICATE,
     PORTAL_FOLDER,
     PORTAL_KEY,
     PORTAL_SOCKET,
-    GatewaySettings,
-    PortalSettings,
 )
+from pam_iampass.gateway.base.settings import GatewaySettings, PortalSettings
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.check import attention, backup, disk, monitoring, readable, restored
 from pam_iampass.gateway.check.catalogue import finding
 from pam_iampass.gateway.hosts import certificates, hosts

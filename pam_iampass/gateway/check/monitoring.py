@@ -25,16 +25,11 @@ from prometheus_client.registry import Collector
 from pam_iampass import __version__
 from pam_iampass.cli import output
 from pam_iampass.gateway.base import metrics
-from pam_iampass.gateway.base.database import (
-    DatabaseAway,
-    DatabaseError,
-    WrongSchema,
-    many,
-    one,
-    require_schema,
-)
+from pam_iampass.gateway.base.connection import DatabaseAway, DatabaseError, WrongSchema
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.leases import ALIVE_SECONDS
+from pam_iampass.gateway.base.migration import require_schema
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.check import backup
 from pam_iampass.gateway.hosts import certificates
 from pam_iampass.gateway.hosts.hosts import HostStatus

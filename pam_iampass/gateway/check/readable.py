@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pam_iampass.errors import Problem
-from pam_iampass.gateway.base.settings import ACCOUNT, FOLDER, GatewaySettings
+from pam_iampass.gateway.base.places import ACCOUNT, FOLDER
+from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.system import programs
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import reading_as, service_group

@@ -24,11 +24,12 @@ from typing import Any, Callable
 
 import psycopg
 
-from pam_iampass.gateway.base import database, records
-from pam_iampass.gateway.base.database import Connection, DatabaseError, insert, many, now, one
+from pam_iampass.gateway.base import records, statements
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.mark import Mark
+from pam_iampass.gateway.base.statements import insert, many, now, one
 from pam_iampass.gateway.people import people
 from pam_iampass.system import atomic_write
 
@@ -207,7 +208,7 @@ async def look(gateway: Gateway) -> None:
             row = await one(connection, unmarked, mark.fleet, found.restores)
             if row is not None:
                 fleet = {**gateway.keys.verified(TABLE, row), "old_copy": True}
-                await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
+                await statements.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
     if failure is not None:
         raise failure
 
@@ -237,7 +238,7 @@ async def confirm(gateway: Gateway, connection: Connection) -> list[str]:
     row = await one(connection, "SELECT * FROM fleet FOR UPDATE")
     fleet = gateway.keys.verified(TABLE, row or {})
     fleet.update(restores=fleet["restores"] + 1, old_copy=None)
-    await database.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
+    await statements.replace(connection, TABLE, "id", gateway.keys.sealed(TABLE, fleet))
     await connection.execute("DELETE FROM invite")
     await connection.execute("DELETE FROM link")
     await connection.execute("DELETE FROM sign_in")

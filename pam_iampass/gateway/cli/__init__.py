@@ -26,11 +26,14 @@ from pam_iampass.client.call import Call
 from pam_iampass.client.procedures import Procedure
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.names import UnknownName
+from pam_iampass.gateway.base import places
 from pam_iampass.gateway.base import settings as gateway_settings
-from pam_iampass.gateway.base.database import Connection, DatabaseError, migrations
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway, carry_out, opened
 from pam_iampass.gateway.base.keys import Tampered
-from pam_iampass.gateway.base.settings import ACCOUNT, GatewaySettings
+from pam_iampass.gateway.base.migration import migrations
+from pam_iampass.gateway.base.places import ACCOUNT
+from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.check.restored import remember_act
 from pam_iampass.gateway.sign_in.actors import Actor
@@ -75,7 +78,7 @@ GROUPS = {
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, readable=False),
-    default=gateway_settings.DEFAULT_PATH,
+    default=places.DEFAULT_PATH,
     show_default=True,
     callback=lambda _ctx, _param, path: path.absolute(),
     help="The settings file of the gateway.",

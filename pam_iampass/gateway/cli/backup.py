@@ -12,7 +12,7 @@ from pam_iampass.cli import output
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.errors import PamIampassError
 from pam_iampass.gateway.base import settings as gateway_settings
-from pam_iampass.gateway.base.settings import ACCOUNT
+from pam_iampass.gateway.base.places import ACCOUNT
 from pam_iampass.gateway.check import backup
 from pam_iampass.gateway.check.backup import BackupFailed
 from pam_iampass.gateway.cli import config_option, in_loop

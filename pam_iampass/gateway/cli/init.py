@@ -21,10 +21,12 @@ from pam_iampass.config.value_types import InvalidValue
 from pam_iampass.config.yaml_document import MappingNode, SequenceNode, parse
 from pam_iampass.errors import ConfigurationError
 from pam_iampass.gateway.base import settings as gateway_settings
+from pam_iampass.gateway.base import settings_schema
 from pam_iampass.gateway.base.database import Database, migrate
 from pam_iampass.gateway.base.gateway import management, opened
 from pam_iampass.gateway.base.keys import Tampered
-from pam_iampass.gateway.base.settings import ACCOUNT, DEFAULT_GROUP, KEY_BYTES, GatewaySettings
+from pam_iampass.gateway.base.places import ACCOUNT
+from pam_iampass.gateway.base.settings import DEFAULT_GROUP, KEY_BYTES, GatewaySettings
 from pam_iampass.gateway.check import readable, restored
 from pam_iampass.gateway.cli import config_option, in_loop
 from pam_iampass.gateway.cli.certificate import CA_KEY, UNIT, renew
@@ -35,7 +37,7 @@ from pam_iampass.system import programs
 LOCAL_DATABASE = "iampass"
 
 
-def setting(name: str, keys: Sequence[KeyOrSection] = gateway_settings.SCHEMA) -> Parsed:
+def setting(name: str, keys: Sequence[KeyOrSection] = settings_schema.SCHEMA) -> Parsed:
     """A value of an option that is written to the settings."""
     key = next(key for key in keys if key.name == name)
     assert isinstance(key, Key)  # noqa: S101
@@ -207,7 +209,7 @@ def _write_settings(config: Path, given: dict[str, object]) -> None:
             "The id of your application at IAMPASS", type=setting("application_id"), err=True
         )
     values["groups"] = {DEFAULT_GROUP: {"everybody": True}}
-    files.write(config, gateway_settings.template(values).encode(), 0o644)
+    files.write(config, settings_schema.template(values).encode(), 0o644)
     show_made(config, "the settings", made=True)
 
 

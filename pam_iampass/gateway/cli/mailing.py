@@ -18,8 +18,9 @@ from pam_iampass.cli.enrollment import EnrollmentRequest
 from pam_iampass.errors import EditRefused
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, one
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.cli import CommandGateway
 from pam_iampass.system import programs
 

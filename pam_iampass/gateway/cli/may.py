@@ -13,7 +13,7 @@ from pam_iampass.cli.output import Part, count, line, show_csv, show_json, table
 from pam_iampass.cli.parameters import csv_option, json_option
 from pam_iampass.errors import PamIampassError
 from pam_iampass.gateway.acts import names
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
 from pam_iampass.gateway.cli import command_gateway, config_option

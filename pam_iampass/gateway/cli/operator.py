@@ -13,12 +13,12 @@ from pam_iampass.cli.output import confirm, count, line, moment, show_json, tabl
 from pam_iampass.cli.parameters import json_option, yes_option
 from pam_iampass.errors import shown
 from pam_iampass.gateway.acts.passkeys import EndOperator, LinkOperator
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.people import NAME
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in import passkeys, sign_ins
 
 _EPILOG = """\b
 Examples:
@@ -120,12 +120,12 @@ def end(user: str, if_exists: bool, yes: bool, config: Path, as_json: bool) -> N
 async def _operators(gateway: Gateway, connection: Connection) -> tuple[list[dict[str, Any]], int]:
     """Find people who have a role, or a passkey with which one would count, and the number of passkeys that do not."""
     everybody, _ = await people.listing(gateway, connection)
-    passkeys, tampered = await sign_ins.passkeys(gateway, connection)
+    registered, tampered = await passkeys.listing(gateway, connection)
     by_root = {
-        each.person: [found for found in passkeys if found.roles and found.person == each.person]
-        for each in passkeys
+        each.person: [found for found in registered if found.roles and found.person == each.person]
+        for each in registered
     }
-    number = Counter(passkey.person for passkey in passkeys)
+    number = Counter(passkey.person for passkey in registered)
     open_ones = Counter(each["person"] for each in await sign_ins.open_ones(gateway, connection))
     found = []
     for person in everybody:

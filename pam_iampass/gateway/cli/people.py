@@ -21,10 +21,11 @@ from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, many
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token, person_name_error

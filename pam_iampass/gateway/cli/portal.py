@@ -21,14 +21,9 @@ from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile, shown
 from pam_iampass.gateway.acts.passkeys import LinkOperator
 from pam_iampass.gateway.base import settings as gateway_settings
-from pam_iampass.gateway.base.settings import (
-    PORTAL,
-    PORTAL_CERTIFICATE,
-    PORTAL_FOLDER,
-    PORTAL_KEY,
-    PORTAL_SOCKET,
-    PortalSettings,
-)
+from pam_iampass.gateway.base.places import PORTAL_CERTIFICATE, PORTAL_FOLDER, PORTAL_KEY, PORTAL_SOCKET
+from pam_iampass.gateway.base.settings import PortalSettings
+from pam_iampass.gateway.base.settings_schema import PORTAL
 from pam_iampass.gateway.check import examination
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.certificate import UNIT

@@ -15,7 +15,7 @@ from pam_iampass.cli.recovery import show_left, show_new, show_revoked
 from pam_iampass.errors import shown
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.people import NewCodes, RevokeCodes
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option

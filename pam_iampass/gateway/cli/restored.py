@@ -14,7 +14,7 @@ from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, IDENTIFIER
 from pam_iampass.cli.output import line, moment, table
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
-from pam_iampass.gateway.base.settings import ACCOUNT
+from pam_iampass.gateway.base.places import ACCOUNT
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.system import programs

@@ -20,7 +20,7 @@ import psycopg
 
 from pam_iampass.cli import output
 from pam_iampass.gateway.base import metrics, records
-from pam_iampass.gateway.base.database import DatabaseError
+from pam_iampass.gateway.base.connection import DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Kind

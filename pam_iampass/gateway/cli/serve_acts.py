@@ -13,10 +13,10 @@ import click
 import psycopg
 
 from pam_iampass.cli import output
-from pam_iampass.gateway.base.database import DatabaseError
+from pam_iampass.gateway.base.connection import DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
-from pam_iampass.gateway.base.settings import PORTAL_ACCOUNT
+from pam_iampass.gateway.base.places import PORTAL_ACCOUNT
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.cli import config_option, with_gateway
 from pam_iampass.gateway.cli.serve import STOP_SECONDS, Refusals, give_up

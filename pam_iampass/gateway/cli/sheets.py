@@ -32,9 +32,10 @@ from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Lock, now, one
+from pam_iampass.gateway.base.connection import Connection, Lock
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import now, one
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.calls.codes import Codes
 from pam_iampass.gateway.cli import CommandGateway

@@ -15,9 +15,11 @@ from pam_iampass.client import IampassError
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.gateway.acts.sessions import add_ends_of
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, now, one
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
-from pam_iampass.gateway.base.settings import DirectorySettings, Invite
+from pam_iampass.gateway.base.settings import DirectorySettings
+from pam_iampass.gateway.base.settings_schema import Invite
+from pam_iampass.gateway.base.statements import now, one
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import end_now, groups_of, remove_person
 from pam_iampass.gateway.people import directory, people

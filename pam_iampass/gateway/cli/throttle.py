@@ -14,7 +14,7 @@ from pam_iampass.cli.throttle import show_cleared, show_state
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.people import ClearLimits
 from pam_iampass.gateway.acts.views import show_limits
-from pam_iampass.gateway.base.database import Connection
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.people import NAME

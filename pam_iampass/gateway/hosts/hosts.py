@@ -20,9 +20,10 @@ from psycopg.rows import DictRow
 
 from pam_iampass.config.value_types import Network
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Statement, each_one, insert, many, one, replace
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import Statement, each_one, insert, many, one, replace
 from pam_iampass.session.presence import address_of_machine
 
 TABLE = "host"

@@ -17,11 +17,13 @@ from typing import Any
 
 from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Lock, insert, many, now, one, replace
+from pam_iampass.gateway.base.connection import Connection, Lock
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Kind
-from pam_iampass.gateway.base.settings import GatewaySettings, Invite
+from pam_iampass.gateway.base.settings import GatewaySettings
+from pam_iampass.gateway.base.settings_schema import Invite
+from pam_iampass.gateway.base.statements import insert, many, now, one, replace
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, insert, many, now, replace
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import insert, many, now, replace
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import people
 

@@ -20,20 +20,12 @@ from pam_iampass.client.errors import IampassError, NotFound, Refused, Unavailab
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import AuthenticationMethod, Status
 from pam_iampass.gateway.base import leases, metrics, records
-from pam_iampass.gateway.base.database import (
-    Connection,
-    DatabaseAway,
-    DatabaseError,
-    UnknownOutcome,
-    each_one,
-    many,
-    now,
-    one,
-)
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway, DatabaseError, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway, Poll
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
 from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.statements import each_one, many, now, one
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus

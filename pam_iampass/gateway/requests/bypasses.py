@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pam_iampass.config.settings import same_program
-from pam_iampass.gateway.base.database import Connection, insert, many, now
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import insert, many, now
 from pam_iampass.gateway.hosts.hosts import Host
 
 TABLE = "bypass"

@@ -19,15 +19,16 @@ import uuid
 
 from pam_iampass.client.status import Status
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway.base.database import Connection, now
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import RefusedStart
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import people, steps
-from pam_iampass.gateway.requests import sessions, starts
+from pam_iampass.gateway.requests import asked_start, sessions, starts
+from pam_iampass.gateway.requests.asked_start import AskedStart
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.requests.starts import AskedStart
 from pam_iampass.text import clean
 
 SERVICE, HELPDESK_SERVICE = "portal", "helpdesk"
@@ -92,7 +93,7 @@ async def ask(
     asked = AskedStart(
         person=person,
         methods=(),
-        duration=starts.LONGEST_REQUEST_SECONDS,
+        duration=asked_start.LONGEST_REQUEST_SECONDS,
         patience=PATIENCE_SECONDS,
         request_id=None,
         machine=None,

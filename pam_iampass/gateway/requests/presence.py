@@ -24,26 +24,16 @@ import psycopg
 from pam_iampass.client.errors import IampassError
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import (
-    Connection,
-    DatabaseError,
-    Lock,
-    Statement,
-    each_one,
-    insert,
-    many,
-    now,
-    one,
-    replace,
-)
+from pam_iampass.gateway.base.connection import Connection, DatabaseError, Lock
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
+from pam_iampass.gateway.base.statements import Statement, each_one, insert, many, now, one, replace
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import asking, sessions, starts
+from pam_iampass.gateway.requests.asked_start import AskedStart
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.requests.starts import AskedStart
 from pam_iampass.outcome import Outcome, SessionEvent
 from pam_iampass.session.cover import strength
 

@@ -18,13 +18,13 @@ import psycopg
 
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, DatabaseError
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import asking, sessions, starts, turns
+from pam_iampass.gateway.requests import asking, host_limits, sessions, starts, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.gateway.requests.turns import Turns
 from pam_iampass.login import throttle
@@ -108,10 +108,10 @@ async def _write_started(
     elif host is None:
         found = Reason.HOST_SUSPENDED
     else:
-        at_limit = await starts.is_at_limit(connection, host, gateway.settings.limits)
+        at_limit = await host_limits.is_at_limit(connection, host, gateway.settings.limits)
         if at_limit and not login.is_familiar:
-            found = starts.AT_LIMIT
-        elif host.is_slowed(now) and await starts.is_held_back(connection, host, before, login):
+            found = host_limits.AT_LIMIT
+        elif host.is_slowed(now) and await host_limits.is_held_back(connection, host, before, login):
             found = Reason.HOST_THROTTLED
         else:
             found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])

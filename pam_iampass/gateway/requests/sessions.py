@@ -20,10 +20,11 @@ from typing import Any
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, Statement, each_one, many, now, one, replace
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import MAC, Tampered
 from pam_iampass.gateway.base.records import Kind
+from pam_iampass.gateway.base.statements import Statement, each_one, many, now, one, replace
 from pam_iampass.gateway.hosts import hosts, news
 from pam_iampass.gateway.hosts.hosts import Host
 from pam_iampass.gateway.requests import turns

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
-import json
-import re
 import time
 import uuid
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -22,122 +19,39 @@ from typing import Any, Callable, Union
 
 import psycopg
 
-from pam_iampass.client.status import AuthenticationMethod, Status
+from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import metrics, records
-from pam_iampass.gateway.base.database import (
-    Connection,
-    DatabaseAway,
-    DatabaseError,
-    Lock,
-    UnknownOutcome,
-    insert,
-    many,
-    one,
-)
+from pam_iampass.gateway.base.connection import Connection, DatabaseAway, DatabaseError, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
 from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import LimitSettings
+from pam_iampass.gateway.base.statements import insert, many, one
 from pam_iampass.gateway.hosts import hosts, news
 from pam_iampass.gateway.hosts.hosts import Asker, Host, HostStatus
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import asking, bypasses, sessions, turns
+from pam_iampass.gateway.requests.asked_start import AskedStart
 from pam_iampass.gateway.requests.bypasses import Bypass
+from pam_iampass.gateway.requests.host_limits import (
+    AT_LIMIT,
+    UNAPPROVED,
+    exceeds_limit,
+    is_held_back,
+    lock_starts,
+)
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.login.throttle import LEAST_LEFT, Cause, Pending, Refusal, unrung_refusal
 from pam_iampass.outcome import Outcome
-from pam_iampass.server.messages import IncomingRequest, Start, bad_request
-from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
-_ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
-"""The condition of a session for which a phone was asked, or may be."""
-_UNAPPROVED = f"""(SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {_ASKED}
-    AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved"""  # noqa: S608
-"""The number of requests of a host within an hour that were not approved, up to a limit."""
-_OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
-PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
-"""The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
-SHORTEST_REQUEST_SECONDS = 15
-"""A phone rings for this long at least, unless its host ends the request: else nobody could cancel it."""
-LONGEST_REQUEST_SECONDS = 300
-"""No login waits for an answer for longer."""
 _UNRUNG_A_MINUTE = 10
 """The limit of starts per minute, host, person and origin that reach no phone, for example because the person has
 none."""
-_MOST_WHILE_SLOWED = 3
-"""Requests that are not approved, of a slowed host to a person who approved there lately."""
 
 
-@dataclass(frozen=True)
-class AskedStart:
-    """A start as a host asks for it."""
-
-    person: str
-    methods: tuple[AuthenticationMethod, ...]
-    duration: int
-    patience: int
-    """Seconds for which the login waits for an answer."""
-    request_id: str | None
-    machine: str | None
-    connection: str | None
-    """The addresses and ports of the client and the server, as sshd there has them; None if the host has not said."""
-    details: Mapping[str, str]
-    digest: bytes
-    """The digest of all parameters: a repeat has the same."""
-
-    @classmethod
-    def of(cls, request: IncomingRequest) -> AskedStart:
-        """The start for which a request asks. Raises RefusedRequest."""
-        start = Start.of(request, *PARAMETERS)
-        given = start.parameters
-        request_id, machine = given.get("request_id"), machine_of(given)
-        if request_id is not None and not is_request_id(request_id):
-            raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
-        patience = seconds_of(given, start.duration)
-        return cls(
-            start.user,
-            tuple(AuthenticationMethod[name] for name in start.methods),
-            max(start.duration, SHORTEST_REQUEST_SECONDS),
-            min(patience, start.duration, LONGEST_REQUEST_SECONDS),
-            request_id,
-            machine,
-            between_hosts(given.get("connection", "")),
-            details_of(given),
-            hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
-        )
-
-
-def details_of(given: Mapping[str, str]) -> dict[str, str]:
-    """The details of the login in the parameters of a request."""
-    return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
-
-
-def seconds_of(given: Mapping[str, str], otherwise: int) -> int:
-    """The seconds for which the login waits for the answer to a request, as it says. Raises RefusedRequest."""
-    timeout = given.get("timeout", str(otherwise))
-    if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
-        raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
-    return int(timeout)
-
-
-def machine_of(given: Mapping[str, str]) -> str | None:
-    """The machine from which a request comes, as it says. Raises RefusedRequest."""
-    machine = given.get("machine")
-    if machine is not None and not re.fullmatch(r"[0-9a-f]{32}", machine):
-        raise bad_request("BAD_MACHINE", "machine must be 32 hexadecimal digits")
-    return machine
-
-
-def is_request_id(text: str) -> bool:
-    """Whether a host may send this as the id of a request."""
-    return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
-
-
-AT_LIMIT = RefusedStart(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
-"""The answer to a start of a host that has reached `host_requests_per_hour`."""
 SpendNonce = Callable[[Connection], None]
 """Uses up the nonce of a call with the next statement, which raises UniqueViolation if it was used before."""
 StartCovered = Callable[[Gateway, Host, AskedStart], Awaitable[Union[HostSession, None]]]
@@ -398,7 +312,7 @@ async def _admit_by_phone(
 
     # 8. Limit and brake
     is_slowed = asker.is_slowed(before.now)
-    exceeds = await _exceeds_limit(connection, asker, counted["unapproved"], limits.host_requests_per_hour)
+    exceeds = await exceeds_limit(connection, asker, counted["unapproved"], limits.host_requests_per_hour)
     login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
     if exceeds and not login.is_familiar and isinstance(asker, Host):
         return await _refuse(connection, asker, asked, AT_LIMIT)
@@ -460,7 +374,7 @@ async def _read_rows(
             NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
-            {_UNAPPROVED},
+            {UNAPPROVED},
             {news.COLUMNS}
         FROM {host}
             LEFT JOIN person ON person.name = %s
@@ -533,61 +447,6 @@ async def _find_repeated(
         await records.alert(connection, host.name, str(error), person=asked.person)
         return RefusedStart(Reason.TRY_AGAIN)
     return session if session.parameters == asked.digest else RefusedStart(Reason.REQUEST_ID_REUSED)
-
-
-def lock_starts(connection: Connection, host_id: str) -> None:
-    """Have other starts of a host wait, from the next statement on, until this transaction ends."""
-    connection.take(Lock.STARTS, host_id)
-
-
-async def is_at_limit(connection: Connection, host: Host, limits: LimitSettings) -> bool:
-    """Whether a host has reached its limit, now that other starts of it wait until this transaction ends."""
-    lock_starts(connection, host.id)
-    most = limits.host_requests_per_hour
-    counted = await one(connection, f"SELECT {_UNAPPROVED} FROM host WHERE id = %s", most, host.id)  # noqa: S608
-    return counted is not None and await _exceeds_limit(connection, host, counted["unapproved"], most)
-
-
-async def _exceeds_limit(connection: Connection, asker: Asker, unapproved: int, most: int) -> bool:
-    """Whether a host, or the gateway itself, has reached the limit of requests that are not approved, and no more
-    people have approved some in an hour than not: a busy host may have many of both, and one accomplice may approve
-    many. This is an alert, and so is a quarter of the limit."""
-    quarter = max(most // 4, 1)
-    if unapproved < quarter:
-        return False
-    counted = await one(
-        connection,
-        "SELECT count(DISTINCT person) FILTER (WHERE approved) AS approved,"  # noqa: S608
-        " count(DISTINCT person) FILTER (WHERE NOT approved) AS unapproved"
-        f" FROM session WHERE host_name = %s AND {_ASKED} AND began_at > now() - interval '1 hour'",
-        asker.name,
-    )
-    if counted is None or counted["approved"] > counted["unapproved"]:
-        return False
-    exceeds = unapproved >= most
-    what = "many requests" if exceeds else f"{quarter} requests or more"
-    share = "" if exceeds else "a quarter of "
-    what = f"{what} of this host were not approved within an hour ({share}host_requests_per_hour)"
-    await records.alert(connection, asker.name, what)
-    return exceeds
-
-
-async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns, login: Pending) -> bool:
-    """Whether the brake, which holds for a host, keeps a login there from the phone.
-
-    A person who approved there lately has a few requests of their own, whatever others do. All others together have
-    one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest. The
-    transaction has locked the starts of the host.
-    """
-    own = turns.requests_of_host(before, asker.name, asking.BRAKE_MINUTES * 60)
-    if login.is_familiar:
-        return own >= _MOST_WHILE_SLOWED
-    statement = (
-        f"SELECT 1 FROM session WHERE host_name = %s AND {_ASKED}"  # noqa: S608
-        f" AND began_at > now() - interval '1 minute' AND NOT {turns.FAMILIAR} LIMIT 1"
-    )
-    recent = await one(connection, statement, asker.name)
-    return own > 0 or recent is not None
 
 
 async def _insert_start(

@@ -14,9 +14,10 @@ from typing import Any, Callable
 
 from psycopg.types.json import Jsonb
 
-from pam_iampass.gateway.base.database import Connection, Lock, many, one
+from pam_iampass.gateway.base.connection import Connection, Lock
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.settings import LimitSettings
+from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import (
     MOST_PENDING,

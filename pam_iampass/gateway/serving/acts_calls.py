@@ -30,7 +30,7 @@ from pam_iampass.gateway.requests import own_requests
 from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.gateway.serving.acts_service import ActsService, Answered, CallRefused
 from pam_iampass.gateway.serving.acts_views import ASIDE, VIEWS
-from pam_iampass.gateway.sign_in import sign_ins
+from pam_iampass.gateway.sign_in import links, passkeys, sign_ins
 from pam_iampass.gateway.sign_in.actors import BadParameter, Role
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.portal import calls
@@ -75,7 +75,7 @@ _CHECKS: Mapping[str, Check] = {
     "remote": text(_address_error),
     "agent": text(_agent_error, empty=True),
     "phone": text(id_error),
-    "label": text(sign_ins.label_error),
+    "label": text(passkeys.label_error),
     "act": _one_of(ACTS, "act"),
     "parameters": _object,
     "touch": _object,
@@ -96,7 +96,7 @@ def answers(
 
     def declare(respond: Callable[[ActsService, Any], Coroutine[Any, Any, A]]) -> None:
         checks = {each.name: _CHECKS[each.name] for each in dataclasses.fields(call)}
-        find = sign_ins.require if Error.NOT_SIGNED_IN in call.ERRORS else sign_ins.person_of_link
+        find = sign_ins.require if Error.NOT_SIGNED_IN in call.ERRORS else links.person_of
         CALLS[call] = Answered(checks, respond, find)
 
     return declare
@@ -134,24 +134,24 @@ def _names(roles: Collection[Role]) -> list[str]:
 
 @answers(calls.OpenLink)
 async def _open_link(service: ActsService, call: calls.OpenLink) -> calls.LinkOptions:
-    offer = await sign_ins.link_options(service.gateway, call.token, call.binding)
+    offer = await links.options(service.gateway, call.token, call.binding)
     return calls.LinkOptions(offer.options, offer.person, offer.needs_phone)
 
 
 @answers(calls.RingForLink)
 async def _ring_for_link(service: ActsService, call: calls.RingForLink) -> calls.Ringing:
-    return _ringing(await sign_ins.ring_for_link(service.gateway, call.token, call.remote))
+    return _ringing(await links.ring(service.gateway, call.token, call.remote))
 
 
 @answers(calls.WaitForLink)
 async def _wait_for_link(service: ActsService, call: calls.WaitForLink) -> calls.PhoneAnswer:
-    made = sign_ins.made_for_link(call.token)
+    made = links.made_for(call.token)
     return await _answer(service, call.phone, made, made)
 
 
 @answers(calls.UseLink)
 async def _use_link(service: ActsService, call: calls.UseLink) -> calls.Registered:
-    person = await sign_ins.use_link(
+    person = await links.use(
         service.gateway, call.token, call.binding, call.answer, call.label, call.remote, _id(call.phone)
     )
     return calls.Registered(person)

@@ -24,7 +24,8 @@ from pam_iampass.errors import EditRefused
 from pam_iampass.gateway.acts.act import Check, checked
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.rings import WaitingForRings
-from pam_iampass.gateway.base.database import DatabaseError, UnknownOutcome, work_for
+from pam_iampass.gateway.base.connection import DatabaseError, UnknownOutcome
+from pam_iampass.gateway.base.database import work_for
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.requests.own_requests import NotApproved

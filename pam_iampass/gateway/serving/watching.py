@@ -21,10 +21,11 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway.acts.phones import tell_of_lost_phone
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.database import Connection, DatabaseError, many
+from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.leases import APPROVED, MOST_AT_ONCE, PENDING, RENEW_SECONDS
+from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import steps

@@ -1,0 +1,530 @@
+"""The keys of `gateway.yaml`: what each means, which values it takes, and its default."""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
+
+from pam_iampass.config import value_types
+from pam_iampass.config.schema import (
+    APPLICATION_ID,
+    GATEWAYS,
+    REQUIRED,
+    SERVER,
+    THROTTLE,
+    Key,
+    KeyOrSection,
+    Section,
+    mapping,
+    proxy_key,
+)
+from pam_iampass.config.value_types import InvalidValue, ValueType
+from pam_iampass.gateway.base.places import FOLDER
+
+
+def _host_name(text: str) -> str:
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9.-]{1,253}|[0-9A-Fa-f:.]+", text):
+        raise InvalidValue("is not a host name or an address", "write for example gateway.example.com")
+    return text.lower()
+
+
+def _conninfo(text: str) -> str:
+    remedy = (
+        "write for example dbname=iampass, or host=db.example.com dbname=iampass sslmode=verify-full; "
+        "a password belongs into ~/.pgpass of _iampass-gateway"
+    )
+    shown = masked(text)
+    if not shown or not text.isprintable():  # the words of libpq may have a part of a password
+        raise InvalidValue("is not a connection string that libpq can read", remedy, "…")
+    if conninfo_to_dict(shown) != conninfo_to_dict(text):
+        raise InvalidValue("has a password, which anybody may read here", remedy, shown)
+    return text
+
+
+def masked(conninfo: str) -> str:
+    """A connection string as it may be shown, without its passwords; empty if libpq cannot read it."""
+    try:
+        values = conninfo_to_dict(conninfo)
+    except psycopg.ProgrammingError:
+        return ""
+    secret = {option.keyword.decode() for option in Conninfo.get_defaults() if option.dispchar == b"*"}
+    return make_conninfo("", **{name: "…" if name in secret else value for name, value in values.items()})
+
+
+def _directory_url(text: str) -> str:
+    if not re.fullmatch(r"ldaps?://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", text):
+        raise InvalidValue("is not the address of a directory", "write for example ldaps://ldap.example.com")
+    return text.rstrip("/")
+
+
+def _distinguished_name(text: str) -> str:
+    if "=" not in text or not text.isprintable():
+        raise InvalidValue("is not a distinguished name", "write for example ou=people,dc=example,dc=com")
+    return text
+
+
+def _filter(text: str) -> str:
+    if not (text.startswith("(") and text.endswith(")") and text.isprintable()):
+        raise InvalidValue("is not a filter", "write for example (objectClass=inetOrgPerson)")
+    return text
+
+
+def _attribute(text: str) -> str:
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9-]*", text):
+        raise InvalidValue("is not the name of an attribute", "write for example uid")
+    return text
+
+
+class Invite(enum.Enum):
+    """When a person of the directory is sent a message with a registration link."""
+
+    NEVER = "never"
+    FIRST_LOGIN = "first_login"
+    AT_ONCE = "at_once"
+
+
+_PATH = ValueType("an absolute path", value_types.absolute_path, example="/etc/iampass-gateway/ca.pem")
+
+_BOOLEAN = ValueType("true or false", value_types.boolean, example="true")
+
+_PEOPLE = ValueType("a list of groups of people", value_types.account_name, example="[staff]", many=True)
+
+
+def _file(name: str, file: str, doc: str) -> Key:
+    return Key(name, replace(_PATH, example=str(FOLDER / file)), str(FOLDER / file), doc)
+
+
+def _number(name: str, most: int, default: str, doc: str) -> Key:
+    accepted = ValueType(f"a number from 1 to {most}", value_types.number(1, most), example=default)
+    return Key(name, accepted, default, doc)
+
+
+def _duration(name: str, shortest: int, longest: int, default: str, doc: str) -> Key:
+    accepted = ValueType("a duration", value_types.duration(shortest, longest), example=default)
+    return Key(name, accepted, default, doc)
+
+
+GROUPS = Section(
+    "groups",
+    (
+        Key(
+            "people",
+            _PEOPLE,
+            (),
+            "The groups of people who can log in to these hosts. An empty list, without `everybody`: nobody can.",
+        ),
+        Key(
+            "everybody",
+            _BOOLEAN,
+            "false",
+            "Whether all people can log in to these hosts, whatever their groups. Then `people` must be empty.",
+        ),
+        Key(
+            "admit",
+            _BOOLEAN,
+            "false",
+            "Whether a host that has joined must be admitted (`pam-iampass-gateway host admit`) before it can ask.",
+        ),
+        Key(
+            "suspend_by_itself",
+            _BOOLEAN,
+            "false",
+            "Whether a host whose requests three different people have cancelled may not ask any more, and is not only "
+            "slowed down. Its sessions go on.",
+        ),
+        Key(
+            "codes",
+            _BOOLEAN,
+            "true",
+            "Whether recovery codes can be redeemed on these hosts. Root of a host can keep a code that is typed "
+            "there, say that it was wrong, and use it elsewhere: write `false` for hosts whose root you trust less "
+            "than others, or to which many people log in. If the group is in a `covered_by`, it is `false` unless "
+            "you write `true`.",
+        ),
+        Key(
+            "bypasses",
+            _BOOLEAN,
+            "true",
+            "Whether a bypass (`pam-iampass-gateway bypass`) counts on these hosts.",
+        ),
+        Key(
+            "covered_by",
+            ValueType("a list of groups of hosts", value_types.service_name, example="[bastion]", many=True),
+            (),
+            "The groups of hosts, with `admit: true`, from which people go on to these hosts without being asked "
+            "again: a login here needs no phone if it begins in a kept login of the same person there, which the "
+            "agent of that host confirms, and IAMPASS says that the session of that one is active. It ends with that "
+            "session. Root of such a host can say so of everybody who is logged in there.",
+        ),
+        Key(
+            "covers_further",
+            _BOOLEAN,
+            "false",
+            "Whether logins to these hosts that were covered themselves cover further ones, to hosts with this group "
+            "in `covered_by`.",
+        ),
+    ),
+    "The groups of hosts. A host's group is that of the invite with which it has joined. Nobody can log in to hosts of "
+    "a group that is not listed here.",
+    named=True,
+)
+
+HELPDESK = Section(
+    "helpdesk",
+    (
+        Key("people", replace(_PEOPLE, example="[desk]"), (), "The groups of the people who help."),
+        Key(
+            "helps",
+            _PEOPLE,
+            (),
+            "The groups of the people whom they help. They reach nobody who has no group, or also one that is not "
+            "here. A group of `admin`, `auditor` or `helpdesk.people` cannot be here: they would reach an operator.",
+        ),
+    ),
+    "The help desk: it sees and changes what concerns the people whom it helps, such as a lost phone, and no hosts.",
+)
+
+OPERATORS = Section(
+    "operators",
+    (
+        Key(
+            "admin",
+            replace(_PEOPLE, example="[it]"),
+            (),
+            "The groups of the people who see everything, do for all people what the help desk does, and admit, "
+            "suspend and resume hosts.",
+        ),
+        Key(
+            "auditor",
+            replace(_PEOPLE, example="[sec]"),
+            (),
+            "The groups of the people who see people, hosts and records, and change nothing.",
+        ),
+        mapping(HELPDESK, "{people: [desk], helps: [staff]}"),
+    ),
+    "The groups of people who have a role in the portal. By default nobody has one: only root of a gateway can do what "
+    "they do. A role counts only in a sign-in with a passkey that was registered through a link of root's: to have a "
+    "group is not enough.",
+)
+
+BACKUP = Section(
+    "backup",
+    (
+        Key(
+            "folder",
+            replace(_PATH, example="/var/backups/iampass-gateway", nullable=True),
+            None,
+            "The folder, which must be root's alone (0700), for dumps only, neither near the settings or the key nor "
+            "below `/home` or `/root`. `null`: no dumps are made.",
+        ),
+        _number("keep", 1000, "14", "How many dumps are kept; those made before them are deleted."),
+    ),
+    "Dumps of the database: `pam-iampass-gateway backup`, which a timer runs each night once you switch it on, on one "
+    "of the gateways (`pam-iampass-gateway-backup.timer`).",
+)
+
+PORTAL = Section(
+    "portal",
+    (
+        Key(
+            "origin",
+            ValueType(
+                "an https address without a path",
+                value_types.web_origin,
+                example="https://iampass.example.com",
+                nullable=True,
+            ),
+            None,
+            "The address of the portal, exactly as browsers send it: in lower case, without a path and without the "
+            "port 443. `http` is accepted for `localhost` only. Let nothing else be served under the name, on any "
+            "port: browsers send cookies to all. Passkeys are bound to the name: after a change everybody needs a "
+            "new one. `null`: there is no portal.",
+        ),
+    ),
+    "The portal, where people sign in with passkeys.",
+)
+
+_DN = ValueType(
+    "a distinguished name", _distinguished_name, example='"ou=people,dc=example,dc=com"', nullable=True
+)
+
+_FILTER = ValueType("a filter of LDAP", _filter, example="(objectClass=inetOrgPerson)")
+
+_ATTRIBUTE = ValueType("an attribute", _attribute, example="uid")
+
+_OTHER_ATTRIBUTE = replace(_ATTRIBUTE, nullable=True)
+
+DIRECTORY = Section(
+    "directory",
+    (
+        Key(
+            "url",
+            ValueType(
+                "an address of LDAP", _directory_url, example="ldaps://ldap.example.com", nullable=True
+            ),
+            None,
+            "The server: `ldaps://HOST`, or `ldap://HOST` with `start_tls`. `null`: there is no directory.",
+        ),
+        Key(
+            "start_tls",
+            _BOOLEAN,
+            "false",
+            "Whether a connection to `ldap://` is encrypted before anything is said.",
+        ),
+        Key(
+            "ca_file",
+            _PATH,
+            "/etc/ssl/certs/ca-certificates.crt",
+            "The CA certificates (PEM) from which that of the server must come.",
+        ),
+        Key("bind_dn", _DN, None, "As whom the gateway reads; `null`: as nobody."),
+        _file(
+            "password_file",
+            "directory-password",
+            "The file with the password of `bind_dn`. The timer looks into the directory only if "
+            "`/etc/iampass-gateway/directory-password` exists; without `bind_dn` it can be empty.",
+        ),
+        Key("base", _DN, None, "Below which entry the people are."),
+        Key("filter", _FILTER, "(objectClass=inetOrgPerson)", "Which entries below `base` are people."),
+        Key(
+            "name",
+            _ATTRIBUTE,
+            "uid",
+            "The attribute with the name of the person's account on the hosts. An entry with two is an error. People "
+            "must not be able to change their own: with the name of a person who joins later, they would be asked for "
+            "that account.",
+        ),
+        Key(
+            "lower_case",
+            _BOOLEAN,
+            "false",
+            "Whether names are taken in lower case, as sssd does with Active Directory.",
+        ),
+        Key(
+            "id",
+            _ATTRIBUTE,
+            "entryUUID",
+            "The attribute that tells a person from a later one of the same name (Active Directory: `objectGUID`). "
+            "Another id means another person, whose phone has to be registered first.",
+        ),
+        Key(
+            "display_name", _OTHER_ATTRIBUTE, "cn", "The attribute with the name that the IAMPASS app shows."
+        ),
+        Key(
+            "phone_number",
+            _OTHER_ATTRIBUTE,
+            "mobile",
+            "The attribute with the number for messages, with `+` and country code. Anyone who can write it can have "
+            "the registration link of a person without a phone: people must not be able to change it with what is "
+            "their first factor.",
+        ),
+        Key(
+            "groups_base",
+            _DN,
+            None,
+            "Below which entry the groups are; others do not count. `null`: people have no groups. A group is called "
+            "by the first part of its DN: `cn=staff,ou=groups,…` is `staff`.",
+        ),
+        Key(
+            "groups_attribute",
+            _OTHER_ATTRIBUTE,
+            "memberOf",
+            "The attribute of a person with the DNs of the groups; `null`: groups are searched.",
+        ),
+        Key(
+            "groups_filter",
+            _FILTER,
+            "(objectClass=groupOfNames)",
+            "Which entries below `groups_base` are groups.",
+        ),
+        Key(
+            "groups_member",
+            _ATTRIBUTE,
+            "member",
+            "The attribute of such a group with the DNs of its members, or with their names (`memberUid`).",
+        ),
+        _duration(
+            "grace",
+            0,
+            999 * 86400,
+            "30d",
+            "How long after leaving the directory a person is removed at IAMPASS, with the phone. Logins are denied "
+            "at once.",
+        ),
+        Key(
+            "invite",
+            ValueType("never, first_login or at_once", value_types.choice(Invite), example="at_once"),
+            "never",
+            "When people with a phone number are sent a message with a registration link: `at_once`, when they have "
+            "joined; `first_login`, when they log in and have no phone, at most once an hour, and ten an hour for one "
+            "host, and never after `phone lost`.",
+        ),
+    ),
+    "People from a directory (LDAP): `pam-iampass-gateway user sync`, which a timer runs each hour "
+    "(`pam-iampass-gateway-sync.timer`). People who were added here are left alone.",
+)
+
+SCHEMA: tuple[KeyOrSection, ...] = (
+    Key(
+        "names",
+        ValueType("a list of host names", _host_name, example="[gateway.example.com]", many=True),
+        REQUIRED,
+        "The names and addresses by which hosts call this gateway. They are in its certificate.",
+    ),
+    Key(
+        "gateways",
+        GATEWAYS,
+        (),
+        "If there is more than one gateway: how hosts call each, the same list on all. `pam-iampass join` writes it on "
+        "the host, for each host in an order of its own, which spreads them; after a change, `pam-iampass join "
+        "--update`. An empty list: hosts know the address at which they have joined.",
+    ),
+    Key(
+        "listen",
+        ValueType("an address with a port", value_types.listen_address, example="0.0.0.0:8443"),
+        "0.0.0.0:8443",
+        "Where the gateway accepts connections of hosts.",
+    ),
+    Key(
+        "monitoring",
+        ValueType(
+            "an address with a port", value_types.listen_address, example="127.0.0.1:8444", nullable=True
+        ),
+        "127.0.0.1:8444",
+        "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http: anyone who can connect reads "
+        "them. They name no host and no person. `null`: nowhere.",
+    ),
+    Key(
+        "database",
+        ValueType("a connection string of libpq", _conninfo, example="dbname=iampass"),
+        "dbname=iampass",
+        "The database. Without a host it is that of this machine, where `_iampass-gateway` needs no password.",
+    ),
+    APPLICATION_ID,
+    _file("application_secret_file", "application-secret", "The file with the application's secret."),
+    SERVER,
+    Key(
+        "server_ca_file",
+        replace(_PATH, nullable=True),
+        None,
+        "A file with the CA certificates (PEM) that IAMPASS's certificate must come from; `null`: the system's.",
+    ),
+    proxy_key("IAMPASS"),
+    _file("key_file", "key", "The key under which the database is encrypted and its rows are authenticated."),
+    _file("ca_file", "ca.pem", "The certificate of the fleet's own CA, which hosts trust."),
+    _file("certificate_file", "certificate.pem", "The gateway's certificate, from that CA."),
+    _file("certificate_key_file", "certificate-key.pem", "The private key of that certificate."),
+    Key(
+        "self_service",
+        _PEOPLE,
+        (),
+        "The groups of people who, after they have reported their phone lost in the portal, can make themselves one "
+        "recovery code for 12 hours, once a week. With it a key and a passkey on one laptop are enough to log in: "
+        "by default nobody can.",
+    ),
+    GROUPS,
+    Section(
+        "limits",
+        (
+            *(each for each in THROTTLE if each.name != "logins_at_once"),
+            _number(
+                "logins_at_once",
+                1000,
+                "10",
+                "How many logins of one person from one origin may wait for their turn. Those on another host count as "
+                "one.",
+            ),
+            _number("connections", 200, "20", "Connections to the database."),
+            _number(
+                "calls_at_once",
+                1000,
+                "200",
+                "Starts at IAMPASS at the same time, and as many ends of sessions. One host has half of them.",
+            ),
+            _number(
+                "host_requests_per_hour",
+                10_000,
+                "100",
+                "Requests of one host within an hour, to all people together, that are not approved, unless more people"
+                " approve than do not. Beyond that, only people who have approved there within 30 days, or had a login"
+                " there covered, are asked. A quarter of it is an alert.",
+            ),
+            _number(
+                "wrong_codes_per_hour",
+                20,
+                "5",
+                "Wrong recovery codes for one person from one host and address. A host has 20 for one person, and 100 "
+                "for all.",
+            ),
+        ),
+        "How much at most. Requests to one person count over all hosts. An origin is a PAM service and the address "
+        "from which the login comes; without an address, the host.",
+    ),
+    Section(
+        "records",
+        (
+            _duration(
+                "keep",
+                30 * 86400,
+                999_999 * 86400,
+                "365d",
+                "The time for which records stay in the database. At least 30 days: limits use these records.",
+            ),
+        ),
+        "The records of decisions and of acts of administrators.",
+    ),
+    BACKUP,
+    DIRECTORY,
+    PORTAL,
+    OPERATORS,
+)
+"""The keys of the file."""
+
+
+def template(values: Mapping[str, Any]) -> str:
+    """A settings file with these values, in which all other keys stand as comments, each with what it means."""
+    lines = ["# Settings of the gateway. All of a fleet's gateways have the same ones."]
+    lines += ["# After each change: systemctl restart pam-iampass-gateway", ""]
+    for entry in SCHEMA:
+        lines += _wrapped(entry.doc, "# ")
+        if isinstance(entry, Key):
+            given = entry.name in values
+            value = json.dumps(values[entry.name]) if given else _written_default(entry)
+            lines.append(f"{'' if given else '# '}{entry.name}: {value}")
+        else:
+            if entry.name in values:
+                lines += [
+                    f"{entry.name}:",
+                    *(f"  {name}: {_flow(own)}" for name, own in values[entry.name].items()),
+                ]
+            lines.append(f"# {entry.name}:")
+            if entry.named:
+                lines.append("#   default:")
+            indent = "#     " if entry.named else "#   "
+            for key in entry.keys:
+                lines += [*_wrapped(key.doc, f"{indent}# "), f"{indent}{key.name}: {_written_default(key)}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _flow(values: Mapping[str, Any]) -> str:
+    return f"{{{', '.join(f'{name}: {json.dumps(value)}' for name, value in values.items())}}}"
+
+
+def _wrapped(text: str, prefix: str) -> list[str]:
+    return textwrap.wrap(text, 118, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False)
+
+
+def _written_default(key: Key) -> str:
+    if key.section is not None:
+        return f"{{{', '.join(f'{each.name}: {_written_default(each)}' for each in key.section.keys)}}}"
+    return "null" if key.default is None else key.default or "[]"

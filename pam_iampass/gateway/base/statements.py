@@ -1,0 +1,81 @@
+"""The statements that all rooms share: a row, several, one written, the time of the database."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from psycopg import sql
+from psycopg.rows import DictRow
+
+from pam_iampass.gateway.base.connection import Connection
+
+
+async def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert a row with these columns, as `Connection.later`."""
+    connection.later(_insert(table, tuple(row)), dict(row))
+
+
+async def replace(connection: Connection, table: str, key: str, row: Mapping[str, Any]) -> None:
+    """Write all columns of the row that has the same `key`, as `Connection.later`."""
+    connection.later(_update(table, key, tuple(row)), dict(row))
+
+
+# To quote the names takes longer than to execute the statement.
+@functools.cache
+def _insert(table: str, columns: tuple[str, ...]) -> bytes:
+    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(map(sql.Identifier, columns)),
+        sql.SQL(", ").join(map(sql.Placeholder, columns)),
+    )
+    return statement.as_bytes(None)
+
+
+@functools.cache
+def _update(table: str, key: str, columns: tuple[str, ...]) -> bytes:
+    assignments = [
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name))
+        for name in columns
+        if name != key
+    ]
+    statement = sql.SQL("UPDATE {} SET {} WHERE {} = {}").format(
+        sql.Identifier(table), sql.SQL(", ").join(assignments), sql.Identifier(key), sql.Placeholder(key)
+    )
+    return statement.as_bytes(None)
+
+
+async def one(connection: Connection, statement: str, *values: object) -> DictRow | None:
+    """The first row that a SELECT finds; None if there is none."""
+    cursor = await connection.execute(statement.encode(), values)
+    return await cursor.fetchone()
+
+
+Statement = tuple[object, ...]
+"""A SELECT, and its values."""
+
+
+async def together(connection: Connection, *statements: Statement) -> list[list[DictRow]]:
+    """As `many`, for several statements, which see what those before have waited for."""
+    return await connection.together([(str(query).encode(), values) for query, *values in statements])
+
+
+async def each_one(connection: Connection, *statements: Statement) -> list[DictRow | None]:
+    """As `one`, for several statements, which see what those before have waited for."""
+    return [rows[0] if rows else None for rows in await together(connection, *statements)]
+
+
+async def many(connection: Connection, statement: str, *values: object) -> list[DictRow]:
+    """All rows that a SELECT finds."""
+    cursor = await connection.execute(statement.encode(), values)
+    return await cursor.fetchall()
+
+
+async def now(connection: Connection) -> datetime:
+    """The database's time at the beginning of the transaction."""
+    found = await one(connection, "SELECT now() AS now")
+    assert found is not None  # noqa: S101 - a SELECT without FROM has a row
+    moment: datetime = found["now"]
+    return moment

@@ -1,0 +1,90 @@
+"""What a host asks for when it starts a request: read, and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pam_iampass.client.status import AuthenticationMethod
+from pam_iampass.server.messages import IncomingRequest, Start, bad_request
+from pam_iampass.session.presence import between_hosts
+from pam_iampass.text import clean
+
+_OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
+
+PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
+"""The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
+
+SHORTEST_REQUEST_SECONDS = 15
+"""A phone rings for this long at least, unless its host ends the request: else nobody could cancel it."""
+
+LONGEST_REQUEST_SECONDS = 300
+"""No login waits for an answer for longer."""
+
+
+@dataclass(frozen=True)
+class AskedStart:
+    """A start as a host asks for it."""
+
+    person: str
+    methods: tuple[AuthenticationMethod, ...]
+    duration: int
+    patience: int
+    """Seconds for which the login waits for an answer."""
+    request_id: str | None
+    machine: str | None
+    connection: str | None
+    """The addresses and ports of the client and the server, as sshd there has them; None if the host has not said."""
+    details: Mapping[str, str]
+    digest: bytes
+    """The digest of all parameters: a repeat has the same."""
+
+    @classmethod
+    def of(cls, request: IncomingRequest) -> AskedStart:
+        """The start for which a request asks. Raises RefusedRequest."""
+        start = Start.of(request, *PARAMETERS)
+        given = start.parameters
+        request_id, machine = given.get("request_id"), machine_of(given)
+        if request_id is not None and not is_request_id(request_id):
+            raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
+        patience = seconds_of(given, start.duration)
+        return cls(
+            start.user,
+            tuple(AuthenticationMethod[name] for name in start.methods),
+            max(start.duration, SHORTEST_REQUEST_SECONDS),
+            min(patience, start.duration, LONGEST_REQUEST_SECONDS),
+            request_id,
+            machine,
+            between_hosts(given.get("connection", "")),
+            details_of(given),
+            hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
+        )
+
+
+def details_of(given: Mapping[str, str]) -> dict[str, str]:
+    """The details of the login in the parameters of a request."""
+    return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
+
+
+def seconds_of(given: Mapping[str, str], otherwise: int) -> int:
+    """The seconds for which the login waits for the answer to a request, as it says. Raises RefusedRequest."""
+    timeout = given.get("timeout", str(otherwise))
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", timeout):
+        raise bad_request("BAD_TIMEOUT", "timeout must be a number of seconds")
+    return int(timeout)
+
+
+def machine_of(given: Mapping[str, str]) -> str | None:
+    """The machine from which a request comes, as it says. Raises RefusedRequest."""
+    machine = given.get("machine")
+    if machine is not None and not re.fullmatch(r"[0-9a-f]{32}", machine):
+        raise bad_request("BAD_MACHINE", "machine must be 32 hexadecimal digits")
+    return machine
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a host may send this as the id of a request."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
