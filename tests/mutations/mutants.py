@@ -1843,8 +1843,8 @@ MUTANTS = {
         ),
         Mutant(
             "logins with a stolen password use up the covers of an hour",
-            "AND split_part(connection, ' ', 3) <> ALL(%s)",
-            "AND %s IS NOT NULL",
+            "AND split_part(connection, ' ', 3) <> ALL(%(own_addresses)s)",
+            "",
             "test_connections_to_the_own_address_of_a_host_use_up_no_covers_of_an_hour",
         ),
         Mutant(
@@ -3849,8 +3849,8 @@ MUTANTS = {
         ),
         Mutant(
             "somebody's name silences an alert about another person",
-            "is_same = \"fields->>'reason' = %s\"",
-            "is_same = \"starts_with(fields->>'reason', %s)\"",
+            "is_same = \"fields->>'reason' = %(what)s\"",
+            "is_same = \"starts_with(fields->>'reason', %(what)s)\"",
             "test_the_alert_of_another_person_whose_name_goes_on_silences_none[]",
         ),
         Mutant(

@@ -141,8 +141,9 @@ async def tell_of_lost_phone(gateway: Gateway, name: str, *, goes_on: bool = Fal
         row = await one(
             connection,
             f'SELECT NULL AS "copy:", {hosts.IS_OLDER} AS older, NULL AS "person:", person.* FROM person'  # noqa: S608
-            " WHERE name = %s",
-            *(*hosts.how_far(gateway), name),
+            " WHERE name = %(name)s",
+            **hosts.how_far(gateway),
+            name=name,
         )
     if row is None or (goes_on and row["copy"]["older"]):
         return

@@ -93,16 +93,19 @@ async def alert(
     :param more: the end of the text, which makes no further alert if it is another one.
     """
     # IS NOT DISTINCT FROM would use no index.
-    condition, values = ("host IS NULL", ()) if host is None else ("host = %s", (host,))
+    condition = "host IS NULL" if host is None else "host = %(host)s"
     # The text of another person's may begin so: names have spaces.
-    is_same = "fields->>'reason' = %s"
+    is_same = "fields->>'reason' = %(what)s"
     if more:
-        is_same = "starts_with(fields->>'reason', %s) AND person IS NOT DISTINCT FROM %s"
+        is_same = "starts_with(fields->>'reason', %(what)s) AND person IS NOT DISTINCT FROM %(person)s"
     same = await one(
         connection,
-        f"SELECT 1 FROM record WHERE {condition} AND kind = %s"  # noqa: S608
+        f"SELECT 1 FROM record WHERE {condition} AND kind = %(kind)s"  # noqa: S608
         f" AND at BETWEEN now() - interval '10 minutes' AND now() AND {is_same}",
-        *(*values, Kind.ALERT.value, what, *((person,) if more else ())),
+        host=host,
+        kind=Kind.ALERT.value,
+        what=what,
+        person=person,
     )
     if same is None:
         await write(connection, Kind.ALERT, host=host, person=person, reason=what + more, **fields)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from psycopg import sql
+from psycopg.abc import Params
 from psycopg.rows import DictRow
 
 from pam_iampass.gateway.base.connection import Connection
@@ -47,19 +48,25 @@ def _update(table: str, key: str, columns: tuple[str, ...]) -> bytes:
     return statement.as_bytes(None)
 
 
-async def one(connection: Connection, statement: str, *values: object) -> DictRow | None:
-    """The first row that a SELECT finds; None if there is none."""
-    cursor = await connection.execute(statement.encode(), values)
+async def one(connection: Connection, statement: str, *values: object, **named: object) -> DictRow | None:
+    """The first row that a SELECT finds, with its values by place or by name; None if there is none."""
+    cursor = await connection.execute(statement.encode(), named or values)
     return await cursor.fetchone()
 
 
 Statement = tuple[object, ...]
-"""A SELECT, and its values."""
+"""A SELECT, and its values by place, or all of them by name in one mapping."""
 
 
 async def together(connection: Connection, *statements: Statement) -> list[list[DictRow]]:
     """As `many`, for several statements, which see what those before have waited for."""
-    return await connection.together([(str(query).encode(), values) for query, *values in statements])
+    return await connection.together(
+        [(str(query).encode(), _params(values)) for query, *values in statements]
+    )
+
+
+def _params(values: Sequence[object]) -> Params:
+    return values[0] if len(values) == 1 and isinstance(values[0], Mapping) else values
 
 
 async def each_one(connection: Connection, *statements: Statement) -> list[DictRow | None]:
@@ -67,9 +74,9 @@ async def each_one(connection: Connection, *statements: Statement) -> list[DictR
     return [rows[0] if rows else None for rows in await together(connection, *statements)]
 
 
-async def many(connection: Connection, statement: str, *values: object) -> list[DictRow]:
-    """All rows that a SELECT finds."""
-    cursor = await connection.execute(statement.encode(), values)
+async def many(connection: Connection, statement: str, *values: object, **named: object) -> list[DictRow]:
+    """All rows that a SELECT finds, with its values by place or by name."""
+    cursor = await connection.execute(statement.encode(), named or values)
     return await cursor.fetchall()
 
 

@@ -113,9 +113,12 @@ async def _find_people(
     found = []
     for row in await many(
         connection,
-        "SELECT * FROM person WHERE name = ANY(%s) AND status = %s AND (%s OR groups && %s)",
-        [name for name in names if people.person_name_error(name) is None],
-        *(PersonStatus.ACTIVE.value, policy.everybody, list(policy.people)),
+        "SELECT * FROM person WHERE name = ANY(%(names)s) AND status = %(active)s"
+        " AND (%(everybody)s OR groups && %(groups)s)",
+        names=[name for name in names if people.person_name_error(name) is None],
+        active=PersonStatus.ACTIVE.value,
+        everybody=policy.everybody,
+        groups=list(policy.people),
     ):
         try:
             person = people.from_row(gateway, row)

@@ -66,14 +66,14 @@ async def invite(
     """A new invite, and the word that an administrator gives to a host. Old ones are forgotten."""
     made = await now(connection)
     invite = Invite(
-        hosts.new_id("i"),
-        secrets.token_urlsafe(32),
-        group,
-        uses,
-        made,
-        made + timedelta(seconds=seconds),
-        name,
-        network,
+        id=hosts.new_id("i"),
+        secret=secrets.token_urlsafe(32),
+        group=group,
+        uses_left=uses,
+        made_at=made,
+        expires_at=made + timedelta(seconds=seconds),
+        name=name,
+        network=network,
     )
     await hosts.write_invite(gateway, connection, invite, new=True)
     connection.later("DELETE FROM invite WHERE expires_at < now() - interval '30 days'")
@@ -209,14 +209,14 @@ async def _joined(
         more = f" people have cancelled requests of {braked['name']}, which has joined with it, too"
         await records.alert(connection, None, what, more=more, name=joining.name, remote=remote)
     host = Host(
-        hosts.new_id("h"),
-        joining.name,
-        invite.group,
-        joining.secret,
-        joining.machine,
-        HostStatus.WAITING if policy is None or policy.admit or braked else HostStatus.ACTIVE,
-        at,
-        invite.id,
+        id=hosts.new_id("h"),
+        name=joining.name,
+        group=invite.group,
+        secret=joining.secret,
+        machine=joining.machine,
+        status=HostStatus.WAITING if policy is None or policy.admit or braked else HostStatus.ACTIVE,
+        joined_at=at,
+        invite=invite.id,
     )
     await hosts.add(gateway, connection, host)
     await hosts.write_invite(gateway, connection, replace(invite, uses_left=invite.uses_left - 1))

@@ -98,18 +98,19 @@ class Host(Asker):
 
 
 IS_OLDER = """(
-    coalesce((SELECT at <> %s FROM record WHERE record.id = %s),
-        coalesce((SELECT min(id) FROM record) < %s, FALSE) OR (SELECT last_value FROM record_id_seq) < %s)
+    coalesce((SELECT at <> %(newest_at)s FROM record WHERE record.id = %(newest)s),
+        coalesce((SELECT min(id) FROM record) < %(newest)s, FALSE)
+        OR (SELECT last_value FROM record_id_seq) < %(last_value)s)
     OR (SELECT old_copy FROM fleet) IS TRUE
 )"""
 """Whether the database has become an older one since it was looked at, or another gateway has found that it has
 (`restored.py`), with the values of `how_far`: no host is answered then until it was looked at again."""
 
 
-def how_far(gateway: Gateway) -> tuple[object, ...]:
+def how_far(gateway: Gateway) -> dict[str, object]:
     """How far this gateway has seen the database come."""
-    newest, written, records = gateway.how_far
-    return written, newest, newest, records
+    newest, newest_at, last_value = gateway.how_far
+    return {"newest": newest, "newest_at": newest_at, "last_value": last_value}
 
 
 async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None:
@@ -123,8 +124,8 @@ async def find(gateway: Gateway, connection: Connection, id: str) -> Host | None
 
 def find_statement(gateway: Gateway, id: str) -> Statement:
     """The statement for the host with this id, whose row `read_found` takes."""
-    statement = f"SELECT host.*, {IS_OLDER} AS older FROM host WHERE host.id = %s"  # noqa: S608
-    return statement, *how_far(gateway), id
+    statement = f"SELECT host.*, {IS_OLDER} AS older FROM host WHERE host.id = %(id)s"  # noqa: S608
+    return statement, {**how_far(gateway), "id": id}
 
 
 def read_found(gateway: Gateway, row: dict[str, Any] | None, id: str) -> Host | None:
@@ -183,7 +184,13 @@ async def seen(connection: Connection) -> dict[str, Seen]:
         " FROM host LEFT JOIN seen ON seen.host = host.id",
     )
     return {
-        row["id"]: Seen(row["at"], row["version"], row["address"], row["open_logins"], row["for_a_day"])
+        row["id"]: Seen(
+            at=row["at"],
+            version=row["version"],
+            address=row["address"],
+            open_logins=row["open_logins"],
+            for_a_day=row["for_a_day"],
+        )
         for row in rows
     }
 
@@ -284,17 +291,17 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
     """The host in a row. Raises Tampered."""
     values = gateway.keys.verified(TABLE, row, **asked)
     return Host(
-        values["id"],
-        values["name"],
-        values["group_name"],
-        gateway.keys.decrypt(values["secret"], TABLE, "secret", values["id"]),
-        values["machine"],
-        HostStatus(values["status"]),
-        values["joined_at"],
-        values["invite"],
-        values["slowed_until"],
-        values["admitted"],
-        tuple(values["addresses"]),
+        id=values["id"],
+        name=values["name"],
+        group=values["group_name"],
+        secret=gateway.keys.decrypt(values["secret"], TABLE, "secret", values["id"]),
+        machine=values["machine"],
+        status=HostStatus(values["status"]),
+        joined_at=values["joined_at"],
+        invite=values["invite"],
+        slowed_until=values["slowed_until"],
+        admitted=values["admitted"],
+        addresses=tuple(values["addresses"]),
     )
 
 
@@ -413,12 +420,12 @@ async def void_invite_of(
 def _invite(gateway: Gateway, row: dict[str, Any], **asked: str) -> Invite:
     values = gateway.keys.verified(INVITES, row, **asked)
     return Invite(
-        values["id"],
-        gateway.keys.decrypt(values["secret"], INVITES, "secret", values["id"]),
-        values["group_name"],
-        values["uses_left"],
-        values["made_at"],
-        values["expires_at"],
-        values["name"],
-        values["network"],
+        id=values["id"],
+        secret=gateway.keys.decrypt(values["secret"], INVITES, "secret", values["id"]),
+        group=values["group_name"],
+        uses_left=values["uses_left"],
+        made_at=values["made_at"],
+        expires_at=values["expires_at"],
+        name=values["name"],
+        network=values["network"],
     )

@@ -29,12 +29,12 @@ _MOST = 20
 _NAMES = ", ".join(f"'{what}'" for what in ("user_add", *ACTS))
 COLUMNS = f"""
 (SELECT jsonb_agg(jsonb_build_array(id, extract(epoch FROM at)::float8, fields->>'what', fields->>'caller'))
-    FROM (SELECT * FROM record WHERE record.person = %s AND kind = 'act' AND fields->>'what' IN ({_NAMES})
+    FROM (SELECT * FROM record WHERE record.person = %(person)s AND kind = 'act' AND fields->>'what' IN ({_NAMES})
         AND at > now() - interval '1 day' ORDER BY id DESC LIMIT {_MOST}) AS found) AS news,
-(SELECT fields->>'told' FROM record WHERE record.person = %s AND fields ? 'told' AND at > now() - interval '1 day'
-    ORDER BY id DESC LIMIT 1) AS told
+(SELECT fields->>'told' FROM record WHERE record.person = %(person)s AND fields ? 'told'
+    AND at > now() - interval '1 day' ORDER BY id DESC LIMIT 1) AS told
 """  # noqa: S608
-"""The columns of a statement that `details` reads; the name of the person is passed twice."""
+"""The columns of a statement that `details` reads; `person` is the name of the person."""
 
 
 def details(row: Mapping[str, Any]) -> dict[str, str]:

@@ -246,9 +246,11 @@ async def take_lost_phones(
     for row in await many(
         connection,
         f"SELECT * FROM person WHERE NOT {hosts.IS_OLDER} AND phone_to_disable"  # noqa: S608
-        " AND phone_told_at < now() - make_interval(secs => %s)"
-        " ORDER BY phone_told_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
-        *(*hosts.how_far(gateway), again_seconds, most),
+        " AND phone_told_at < now() - make_interval(secs => %(again)s)"
+        " ORDER BY phone_told_at LIMIT %(most)s FOR NO KEY UPDATE SKIP LOCKED",
+        **hosts.how_far(gateway),
+        again=again_seconds,
+        most=most,
     ):
         name = str(row["name"])
         try:

@@ -63,9 +63,12 @@ async def take(gateway: Gateway) -> Steps:
         lost = await people.take_lost_phones(gateway, connection, AGAIN_SECONDS, _MOST_AT_ONCE)
         rows = await many(
             connection,
-            f"SELECT * FROM step WHERE NOT {hosts.IS_OLDER} AND tried_at < now() - make_interval(secs => %s)"  # noqa: S608
-            " ORDER BY tried_at LIMIT %s FOR UPDATE SKIP LOCKED",
-            *(*hosts.how_far(gateway), AGAIN_SECONDS, _MOST_AT_ONCE),
+            f"SELECT * FROM step WHERE NOT {hosts.IS_OLDER}"  # noqa: S608
+            " AND tried_at < now() - make_interval(secs => %(again)s)"
+            " ORDER BY tried_at LIMIT %(most)s FOR UPDATE SKIP LOCKED",
+            **hosts.how_far(gateway),
+            again=AGAIN_SECONDS,
+            most=_MOST_AT_ONCE,
         )
         moment = await now(connection)
         for row in rows:

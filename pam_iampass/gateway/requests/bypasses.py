@@ -92,13 +92,23 @@ async def add(
     """Make a bypass, in place of one of the same person for the same services and hosts. Old ones are forgotten."""
     made = await now(connection)
     ends = made + timedelta(seconds=seconds)
-    bypass = Bypass(person, services, hosts, host_groups, made, ends, made_by, reason)
+    bypass = Bypass(
+        person=person,
+        services=services,
+        hosts=hosts,
+        host_groups=host_groups,
+        made_at=made,
+        ends_at=ends,
+        made_by=made_by,
+        reason=reason,
+    )
     values: dict[str, Any] = {**vars(bypass), "id": uuid.uuid4()}
     row = {name: list(each) if isinstance(each, tuple) else each for name, each in values.items()}
     await connection.execute(
         "DELETE FROM bypass WHERE ends_at < now()"
-        " OR (person = %s AND services = %s::text[] AND hosts = %s::text[] AND host_groups = %s::text[])",
-        (person, list(services), list(hosts), list(host_groups)),
+        " OR (person = %(person)s AND services = %(services)s::text[] AND hosts = %(hosts)s::text[]"
+        " AND host_groups = %(host_groups)s::text[])",
+        row,
     )
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
     return bypass
@@ -128,12 +138,12 @@ async def _read(
 
 def _bypass(values: Mapping[str, Any]) -> Bypass:
     return Bypass(
-        values["person"],
-        tuple(values["services"]),
-        tuple(values["hosts"]),
-        tuple(values["host_groups"]),
-        values["made_at"],
-        values["ends_at"],
-        values["made_by"],
-        values["reason"],
+        person=values["person"],
+        services=tuple(values["services"]),
+        hosts=tuple(values["hosts"]),
+        host_groups=tuple(values["host_groups"]),
+        made_at=values["made_at"],
+        ends_at=values["ends_at"],
+        made_by=values["made_by"],
+        reason=values["reason"],
     )

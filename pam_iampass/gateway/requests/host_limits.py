@@ -15,7 +15,7 @@ ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
 """The condition of a session for which a phone was asked, or may be."""
 
 UNAPPROVED = f"""(SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {ASKED}
-    AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %s) AS found) AS unapproved"""  # noqa: S608
+    AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %(most_unapproved)s) AS found) AS unapproved"""  # noqa: S608
 """The number of requests of a host within an hour that were not approved, up to a limit."""
 
 _MOST_WHILE_SLOWED = 3
@@ -34,7 +34,8 @@ async def is_at_limit(connection: Connection, host: Host, limits: LimitSettings)
     """Whether a host has reached its limit, now that other starts of it wait until this transaction ends."""
     lock_starts(connection, host.id)
     most = limits.host_requests_per_hour
-    counted = await one(connection, f"SELECT {UNAPPROVED} FROM host WHERE id = %s", most, host.id)  # noqa: S608
+    statement = f"SELECT {UNAPPROVED} FROM host WHERE id = %(id)s"  # noqa: S608
+    counted = await one(connection, statement, most_unapproved=most, id=host.id)
     return counted is not None and await exceeds_limit(connection, host, counted["unapproved"], most)
 
 

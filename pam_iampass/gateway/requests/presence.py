@@ -120,16 +120,17 @@ async def _report_contradiction(gateway: Gateway, asked: AskedStart, found: Sequ
 
 
 _COUNTED = """
-SELECT count(*) AS of_host, count(*) FILTER (WHERE person = %s) AS of_person, (
+SELECT count(*) AS of_host, count(*) FILTER (WHERE person = %(person)s) AS of_person, (
     SELECT count(*) FROM (
         SELECT FROM question
-        WHERE asker = %s AND person = %s AND split_part(translate(connection, '%%', ' '), ' ', 1)::inet <<= %s::inet
-            AND split_part(connection, ' ', 3) <> ALL(%s)
+        WHERE asker = %(asker)s AND person = %(person)s
+            AND split_part(translate(connection, '%%', ' '), ' ', 1)::inet <<= %(network)s::inet
+            AND split_part(connection, ' ', 3) <> ALL(%(own_addresses)s)
             AND asked_at > now() - interval '1 hour'
         GROUP BY connection HAVING bool_or(answer) IS NOT TRUE
     ) AS named
 ) AS wrong
-FROM question WHERE asker = %s AND asked_at > now() - interval '1 minute'
+FROM question WHERE asker = %(asker)s AND asked_at > now() - interval '1 minute'
 """
 """How many questions a host has asked within a minute; and how many connections from a network it has named for logins
 of a person that no host has confirmed, or not yet: many at one moment are guesses, too. A connection to an address of
@@ -147,8 +148,14 @@ async def _find_candidates(
     client, _, server, _ = asked.connection.split(" ")
     address = client.partition("%")[0]
     network = f"{address}/{64 if ':' in address else 32}"  # a client can choose any address of a /64
-    values = asked.person, host.id, asked.person, network, list(host.addresses), host.id
-    (counted,) = await many(connection, _COUNTED, *values)
+    (counted,) = await many(
+        connection,
+        _COUNTED,
+        asker=host.id,
+        person=asked.person,
+        network=network,
+        own_addresses=list(host.addresses),
+    )
     if server in host.addresses:
         counted["wrong"] = 0
     for name, most, what in (
@@ -167,10 +174,13 @@ async def _find_candidates(
         connection,
         'SELECT NULL AS "session:", session.*, NULL AS "host:", host.*'
         " FROM session JOIN host ON host.id = session.host"
-        " WHERE session.person = %s AND session.state = 'open' AND session.status = 'active'"
-        " AND host.id <> %s AND host.status = 'active' AND host.group_name = ANY(%s)"
-        " ORDER BY session.began_at DESC LIMIT %s",
-        *(asked.person, host.id, list(groups), _MOST_LOOKED_AT),
+        " WHERE session.person = %(person)s AND session.state = 'open' AND session.status = 'active'"
+        " AND host.id <> %(asker)s AND host.status = 'active' AND host.group_name = ANY(%(groups)s)"
+        " ORDER BY session.began_at DESC LIMIT %(most)s",
+        person=asked.person,
+        asker=host.id,
+        groups=list(groups),
+        most=_MOST_LOOKED_AT,
     ):
         with contextlib.suppress(Tampered):
             session, there = sessions.with_host(gateway, row)

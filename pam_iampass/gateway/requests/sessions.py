@@ -201,9 +201,9 @@ def with_host_statement(gateway: Gateway, session: uuid.UUID) -> Statement:
     """The statement for a session and its host, whose row `read_with_host` takes."""
     statement = f"""
         SELECT NULL AS "fleet:", {hosts.IS_OLDER} AS older, NULL AS "session:", session.*, NULL AS "host:", host.*
-        FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %s
+        FROM session LEFT JOIN host ON host.id = session.host WHERE session.id = %(id)s
     """  # noqa: S608
-    return statement, *hosts.how_far(gateway), session
+    return statement, {**hosts.how_far(gateway), "id": session}
 
 
 def read_with_host(

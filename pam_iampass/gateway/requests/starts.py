@@ -373,16 +373,19 @@ async def _read_rows(
         SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "session:", session.*,
             NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
-            EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %s AND ends_at > now()) AS bypassed,
+            EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %(person)s AND ends_at > now()) AS bypassed,
             {UNAPPROVED},
             {news.COLUMNS}
         FROM {host}
-            LEFT JOIN person ON person.name = %s
-            LEFT JOIN turn ON turn.person = %s
-            LEFT JOIN session ON session.host = host.id AND session.request_id = %s
-        WHERE host.id = %s
+            LEFT JOIN person ON person.name = %(person)s
+            LEFT JOIN turn ON turn.person = %(person)s
+            LEFT JOIN session ON session.host = host.id AND session.request_id = %(request_id)s
+        WHERE host.id = %(host)s
         """,  # noqa: S608
-        *(name, limits.host_requests_per_hour, name, name, name, name, request_id, host_id),
+        host=host_id,
+        person=name,
+        request_id=request_id,
+        most_unapproved=limits.host_requests_per_hour,
     )
 
 

@@ -105,9 +105,10 @@ async def write(connection: Connection, turns: Turns, state: ThrottleState) -> N
     state = replace(state, pending=(*turns.overdue, *state.pending))
     waits = any(not each.has_turn for each in state.pending)
     connection.later(
-        "INSERT INTO turn VALUES (%s, %s, %s, to_timestamp(%s)) ON CONFLICT (person) DO UPDATE"
+        "INSERT INTO turn (person, state, waits, changed_at)"
+        " VALUES (%(person)s, %(state)s, %(waits)s, to_timestamp(%(now)s)) ON CONFLICT (person) DO UPDATE"
         " SET state = excluded.state, waits = excluded.waits, changed_at = excluded.changed_at",
-        (turns.person, Jsonb(state.to_json()), waits, turns.now),
+        {"person": turns.person, "state": Jsonb(state.to_json()), "waits": waits, "now": turns.now},
     )
 
 

@@ -85,7 +85,7 @@ async def restores(gateway: Gateway, connection: Connection) -> int:
     row = await one(
         connection,
         f'SELECT NULL AS "seen:", {hosts.IS_OLDER} AS older, NULL AS "fleet:", fleet.* FROM fleet',  # noqa: S608
-        *hosts.how_far(gateway),
+        **hosts.how_far(gateway),
     )
     if row is None or row["seen"]["older"]:
         gateway.restored = True

@@ -255,9 +255,9 @@ async def end(
         token may have been stolen, and its owner signs in again.
     """
     cursor = await connection.execute(
-        "DELETE FROM sign_in WHERE person = %s AND coalesce(id = %s, true) AND id IS DISTINCT FROM %s"
-        " AND coalesce(began_at <= %s, true)",
-        (person, id, but, None if by is None else by.row["began_at"]),
+        "DELETE FROM sign_in WHERE person = %(person)s AND coalesce(id = %(id)s, true)"
+        " AND id IS DISTINCT FROM %(but)s AND coalesce(began_at <= %(latest)s, true)",
+        {"person": person, "id": id, "but": but, "latest": None if by is None else by.row["began_at"]},
     )
     return cursor.rowcount
 
