@@ -16,6 +16,7 @@ from pam_iampass.login.throttle import client_address
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode, Phase, Result, denied
 from pam_iampass.session.kept_session import AttachedLogin
 from pam_iampass.session.store import KeptSessions
+from pam_iampass.system import sshd_session
 from pam_iampass.system.accounts import Accounts
 
 
@@ -28,19 +29,21 @@ class Module:
         make_context: ContextFactory,
         sessions: KeptSessions | None,
         report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None,
+        shows_text: Callable[[str], bool] = sshd_session.shows_text,
     ) -> None:
         """`report` is called after the answer, with the path of the settings, of a login that this host has let in by
-        itself."""
+        itself. `shows_text` says whether the program of sshd with this identity shows texts at once."""
         self._journal = journal
         self._report = report
         self._make_context = make_context
         self._sessions = sessions
+        self._shows_text = shows_text
 
     def pam_sm_authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
         """Decide a login in either phase, tell the person, write the audit record; return the PAM code."""
         login = Login("?", "?")
         try:
-            login = _login(pamh)
+            login = self._login(pamh)
             arguments = ModuleArguments.parse(argv)
             if arguments.only_takes_code(login):
                 return self._take_code(arguments, pamh)
@@ -71,7 +74,24 @@ class Module:
         decision = denied(
             Outcome.UNAVAILABLE, reason, "Too many logins at once. Please try again in a minute."
         )
-        return self._finish(pamh, _login(pamh), decision)
+        return self._finish(pamh, self._login(pamh), decision)
+
+    def _login(self, pamh: PamApplication) -> Login:
+        ssh_auth_info = pamh.env.get("SSH_AUTH_INFO_0")
+        login = Login(
+            user=pamh.user or "",
+            service=pamh.service or "",
+            rhost=pamh.rhost or None,
+            tty=pamh.tty or None,
+            ruser=pamh.ruser or None,
+            real_uid=pamh.real_uid,
+            address="" if ssh_auth_info is None else client_address(pamh.ssh_connection),
+            ssh_auth_info=ssh_auth_info,
+            phase=pamh.phase,
+            sshd_shows_text=self._shows_text(pamh.executable),
+        )
+        login.participants.caller = caller_name(login, Accounts())
+        return login
 
     def _take_code(self, arguments: ModuleArguments, pamh: PamApplication) -> int:
         """Ask for a recovery code that the account phase is to redeem. It decides no login, and leaves no record."""
@@ -137,23 +157,6 @@ class Module:
     def _close(self, pamh: PamApplication) -> None:
         if pamh.session is not None and self._sessions is not None:
             self._sessions.closed(pamh.session, pamh.peer_pid)
-
-
-def _login(pamh: PamApplication) -> Login:
-    ssh_auth_info = pamh.env.get("SSH_AUTH_INFO_0")
-    login = Login(
-        user=pamh.user or "",
-        service=pamh.service or "",
-        rhost=pamh.rhost or None,
-        tty=pamh.tty or None,
-        ruser=pamh.ruser or None,
-        real_uid=pamh.real_uid,
-        address="" if ssh_auth_info is None else client_address(pamh.ssh_connection),
-        ssh_auth_info=ssh_auth_info,
-        phase=pamh.phase,
-    )
-    login.participants.caller = caller_name(login, Accounts())
-    return login
 
 
 def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:

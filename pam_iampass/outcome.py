@@ -163,6 +163,9 @@ class Login:
 
     phase: Phase = Phase.AUTHENTICATE
 
+    sshd_shows_text: bool = False
+    """Whether this sshd shows a text at once when it can ask, and can ask now."""
+
     participants: Participants = field(default_factory=Participants, compare=False)
 
     id: str = field(default_factory=lambda: secrets.token_hex(16), compare=False)
@@ -172,6 +175,11 @@ class Login:
     def through_sshd(self) -> bool:
         """Whether the application is sshd. `SSH_AUTH_INFO_0` counts even if it is empty (sshd(8))."""
         return self.ssh_auth_info is not None
+
+    @property
+    def shows_text(self) -> bool:
+        """Whether the application shows a text at once; otherwise it shows it with a prompt, or after the result."""
+        return self.phase is Phase.AUTHENTICATE and (self.sshd_shows_text or not self.through_sshd)
 
     @property
     def first_factor(self) -> str | None:

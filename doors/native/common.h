@@ -57,6 +57,9 @@ const char *own_audit_session(uid_t owner, char *text, size_t size); /* only of 
 const char *outer_audit_session(uid_t owner, char *text, size_t size); /* only of another account's login */
 const char *start_time(char *text, size_t size);                 /* field 22 of proc_pid_stat(5) */
 
+/* process.c: device, inode and time of the program that runs, decimal, a colon between them; NULL if unknown. */
+const char *executable(char *text, size_t size);
+
 /* process.c: the inodes of its sockets (proc_pid_fd(5)), as many as there is room for, with a space after each. */
 const char *socket_inodes(char *text, size_t size);
 

@@ -58,7 +58,9 @@ static bool write_items(struct frame *frame, const struct call *call)
     pam_handle_t *pamh = call->pamh;
     const char *connection = pam_getenv(pamh, "SSH_CONNECTION");
     bool has_client = !in_session(call) && connection != NULL;
-    char uid[24], audit[24], sockets[1024];
+    /* In its method `password`, sshd shows no text, and calls us in the process that leads its session. */
+    bool may_show = call->phase == AUTHENTICATE && in_sshd(pamh) && getsid(0) != getpid();
+    char uid[24], audit[24], sockets[1024], program[72];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
     frame_begin(frame, ITEMS);
@@ -70,6 +72,7 @@ static bool write_items(struct frame *frame, const struct call *call)
            add_item(frame, "ssh_auth_info", pam_getenv(pamh, "SSH_AUTH_INFO_0")) &&
            add_item(frame, "ssh_connection", connection) &&
            (!has_client || add_item(frame, "sockets", socket_inodes(sockets, sizeof sockets))) &&
+           (!may_show || add_item(frame, "executable", executable(program, sizeof program))) &&
            add_item(frame, "audit_session", audit_session_of(call, audit, sizeof audit)) &&
            (!in_session(call) || (add_item(frame, "session", call->session) &&
                                   add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));

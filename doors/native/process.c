@@ -6,6 +6,7 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -78,6 +79,19 @@ const char *start_time(char *text, size_t size)
     if (field != NULL)
         field[1 + strspn(field + 1, "0123456789")] = '\0';
     return field == NULL ? NULL : field + 1;
+}
+
+/* The file that was executed, also if it has been replaced since. The time is that of the last change of the inode. */
+const char *executable(char *text, size_t size)
+{
+    struct stat file;
+    intmax_t time;
+
+    if (stat("/proc/self/exe", &file) != 0)
+        return NULL;
+    time = (intmax_t)file.st_ctim.tv_sec * 1000000000 + file.st_ctim.tv_nsec;
+    snprintf(text, size, "%ju:%ju:%jd", (uintmax_t)file.st_dev, (uintmax_t)file.st_ino, time);
+    return text;
 }
 
 const char *socket_inodes(char *text, size_t size)

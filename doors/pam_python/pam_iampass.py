@@ -118,6 +118,9 @@ def relay(pamh, phase, flags, argv):
     items = {item: getattr(pamh, item) for item in ("service", "rhost", "tty", "ruser")}
     items.update(user=pamh.get_user(), uid=str(posix.getuid()))
     items.update(ssh_auth_info=pamh.env.get(SSHD), ssh_connection=pamh.env.get("SSH_CONNECTION"))
+    if phase == AUTHENTICATE and posix.getsid(0) != posix.getpid():  # else it is sshd's method `password`
+        program = posix.stat("/proc/self/exe")
+        items["executable"] = f"{program.st_dev}:{program.st_ino}:{program.st_ctime_ns}"
     if phase >= OPEN_SESSION:
         items.update(session=kept, xdg_session=pamh.env.get("XDG_SESSION_ID"))
         if read_proc("loginuid") == str(pwd.getpwnam(pamh.user).pw_uid):  # else it is nobody's, or another's

@@ -64,6 +64,7 @@ class RemoteApplication:
         self.ruser = items.get("ruser")
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
         self.ssh_connection = items.get("ssh_connection")
+        self.executable = items.get("executable", "")
         session, xdg_session = items.get("session", ""), items.get("xdg_session", "")
         self.session = session if SESSION_ID.fullmatch(session) else None
         self.xdg_session = xdg_session if _XDG_SESSION.fullmatch(xdg_session) else None

@@ -78,6 +78,10 @@ class PamApplication(Protocol):
     ssh_connection: str | None
     """`SSH_CONNECTION` in the PAM environment: addresses and ports of client and server; None outside sshd."""
 
+    executable: str
+    """The program of sshd that asks, as `system.sshd_session` identifies it; empty if sshd cannot show text now, if it
+    is not known, and outside sshd."""
+
     session: str | None
     """The id, in the session phases, of the kept session that the login belongs to; None without a valid one."""
 
@@ -180,12 +184,12 @@ def before_request(
     `second` names the people who will be asked to approve, if these are others.
 
     The text is the same for all, so that it does not tell who is listed, who has codes, or who logs in elsewhere.
-    Returns None where they were not asked. sshd cannot show this prompt in its `password` method: the request is then
-    sent without it. Elsewhere only the settings ask for the prompt, and no answer means that no request is wanted:
-    then a decision is returned.
+    Returns None where they were not asked, as where the application shows a text in time. sshd cannot show this prompt
+    in its `password` method: the request is then sent without it. Elsewhere only the settings ask for the prompt, and
+    no answer means that no request is wanted: then a decision is returned.
     """
     wanted = service.prompt.value
-    if wanted == "never" or (wanted == "auto" and not login.through_sshd):
+    if wanted == "never" or (wanted == "auto" and login.shows_text):
         return None
     what = "get a request on your phone, or type a recovery code; you then have"
     if second:

@@ -16,7 +16,7 @@ from pam_iampass.login.context import ApprovalRequired, LoginContext
 from pam_iampass.login.decider import Answer, Asked, Covered, Sent
 from pam_iampass.login.keeping import Covering, Keeping
 from pam_iampass.login.throttle_store import other_login
-from pam_iampass.outcome import Decision, Outcome, Phase
+from pam_iampass.outcome import Decision, Outcome
 
 #: Seconds until the first poll: nobody answers faster.
 FIRST_POLL = 1.6
@@ -81,9 +81,8 @@ class PhoneRequest:
         self.pause = application.pause
         self._request = required.request(application, deadline)
         self._keeping = Keeping(required, application, context)
-        silent = required.login.through_sshd or required.login.phase is Phase.ACCOUNT
-        self.announce = None if silent else self._conversation.say
-        """Shows a text at once; None in sshd, which would show it after the result, and in the account phase."""
+        self.announce = self._conversation.say if required.login.shows_text else None
+        """Shows a text at once; None where it would be shown after the result."""
 
     @cached_property
     def _covering(self) -> Covering:

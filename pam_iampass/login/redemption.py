@@ -67,7 +67,7 @@ class CodeRedemption:
         return self.redeem(code)
 
     def is_offered_after(self, decision: Decision) -> bool:
-        """Whether to ask for a code now that the phone did not help. sshd's prompt has offered that before.
+        """Whether to ask for a code now that the phone did not help, and the application can show why.
 
         It does not depend on whether this person has codes, only on whether anybody on this machine was given some. On
         a host of a gateway it does not know, and assumes so.
@@ -78,7 +78,7 @@ class CodeRedemption:
         unanswered = decision.outcome is Outcome.TIMED_OUT and ask == "unanswered"
         if decision.result is not Result.DENIED or ask == "never" or not (no_request or unanswered):
             return False
-        if self.required.login.through_sshd:
+        if not self.required.login.shows_text:
             return False
         return self.required.decider.redeems_codes or self.context.state.recovery_codes.in_use()
 

@@ -16,6 +16,7 @@ from pam_iampass.login.context import ContextFactory
 from pam_iampass.login.typed_codes import TypedCodes
 from pam_iampass.module import Module
 from pam_iampass.outcome import Decision, Login, Outcome
+from pam_iampass.system import sshd_session
 from tests.support.deadline import TIMEOUT
 from tests.support.door import Answer, Door, Told
 from tests.support.sandbox import Sandbox
@@ -53,6 +54,7 @@ class Setting:
         self.state = state_in(folder, self.records)
         self.report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None
         self.typed_codes = TypedCodes()
+        self.sshd_programs: tuple[str, ...] = ()
         self._first_session = len(sandbox.sessions)
         self._first_call = len(sandbox.calls)
         self.write("application-secret", sandbox.application_secret)
@@ -91,8 +93,11 @@ class Setting:
         self.write("iampass.yaml", "".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def authenticate(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
-        module = Module(Journal(self.records), self.contexts(), None, self.report)
+        module = Module(Journal(self.records), self.contexts(), None, self.report, self.shows_text)
         return module.pam_sm_authenticate(pamh, flags, argv)
+
+    def shows_text(self, executable: str) -> bool:
+        return sshd_session.shows_text(executable, self.sshd_programs)
 
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from tests.pam.native.conftest import PAM_ABORT, PAM_MAXTRIES, PAM_SUCCESS, Application, Playing
+from tests.pam.native.conftest import (
+    PAM_ABORT,
+    PAM_MAXTRIES,
+    PAM_PERM_DENIED,
+    PAM_SUCCESS,
+    Application,
+    Playing,
+)
 from tests.support.scripted_module import DoorConnection, result
 
 
@@ -17,7 +26,9 @@ def test_everything_that_pam_has_is_sent(application: Application, agent: Playin
     with agent(approves) as played:
         told = "SSH_AUTH_INFO_0=publickey ssh-ed25519 AAAA\n"
         application.run(user="alice", rhost="192.0.2.7", tty="/dev/pts/3", ruser="root", env=told)
-    assert played.connection.items == {
+    sent = played.connection.items
+    assert sent.pop("executable").count(b":") == 2
+    assert sent == {
         "user": b"alice",
         "service": b"under-test",
         "rhost": b"192.0.2.7",
@@ -26,6 +37,31 @@ def test_everything_that_pam_has_is_sent(application: Application, agent: Playin
         "uid": b"0",
         "ssh_auth_info": b"publickey ssh-ed25519 AAAA\n",
     }
+
+
+@pytest.mark.parametrize(
+    ("phase", "env", "before", "is_sent"),
+    [
+        ("authenticate", "SSH_AUTH_INFO_0=", ":", True),
+        ("acct_mgmt", "SSH_AUTH_INFO_0=", ":", False),
+        ("authenticate", "NONE=1", ":", False),
+        ("authenticate", "SSH_AUTH_INFO_0=", 'set -- setsid --wait "$@"', False),
+    ],
+    ids=["keyboard-interactive", "account phase", "outside sshd", "method password"],
+)
+def test_the_program_that_runs_is_named_where_sshd_may_show_text(
+    application: Application, agent: Playing, phase: str, env: str, before: str, is_sent: bool
+) -> None:
+    def look(door: DoorConnection) -> None:
+        door.hello()
+        status = os.stat(f"/proc/{door.pid}/exe")
+        of_application = f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}".encode()
+        assert door.items.get("executable") == (of_application if is_sent else None)
+        door.send(result(PAM_SUCCESS))
+
+    with agent(look):
+        run = application.run(phase, user="alice", env=env, before=before)
+    assert run.result == PAM_SUCCESS
 
 
 def test_the_connection_of_the_ssh_client_is_sent(application: Application, agent: Playing) -> None:
@@ -130,7 +166,7 @@ def test_denied_without_a_connection_where_the_items_do_not_fit_a_frame(
 def test_items_that_just_fit_are_sent(application: Application, agent: Playing) -> None:
     other = len(b"user=alice\0service=under-test\0uid=0\0ssh_auth_info=\0")
     with agent(approves) as played:
-        run = application.run(env=b"SSH_AUTH_INFO_0=" + b"x" * (65536 - other))
+        run = application.run("acct_mgmt", env=b"SSH_AUTH_INFO_0=" + b"x" * (65536 - other))
     assert run.result == PAM_SUCCESS
     assert len(played.connection.items["ssh_auth_info"]) == 65536 - other
 
@@ -138,6 +174,6 @@ def test_items_that_just_fit_are_sent(application: Application, agent: Playing) 
 def test_denied_where_the_items_are_one_byte_too_long(application: Application, agent: Playing) -> None:
     other = len(b"user=alice\0service=under-test\0uid=0\0ssh_auth_info=\0")
     with agent(approves) as played:
-        run = application.run(env=b"SSH_AUTH_INFO_0=" + b"x" * (65537 - other))
-    assert run.result == PAM_MAXTRIES
+        run = application.run("acct_mgmt", env=b"SSH_AUTH_INFO_0=" + b"x" * (65537 - other))
+    assert run.result == PAM_PERM_DENIED
     assert played.connections == []
