@@ -30,9 +30,10 @@ Examples:
 def command() -> None:
     """Create, list or revoke recovery codes. Each replaces the phone for one login.
 
-    In sshd with a prompt, the user types a code instead of pressing Enter. In sshd with `setup sshd --codes`, the user
-    types a code before the key: `recovery new` shows the command. Other services ask for a code if the phone could not
-    be asked or did not answer; see `recovery:` in iampass.yaml. The password or the key is still required.
+    At sshd's prompt (OpenSSH before 10.3), the user types a code instead of pressing Enter. In sshd with `setup sshd
+    --codes`, the user types a code before the key: `recovery new` shows the command. Other services, and sshd from
+    OpenSSH 10.3 on, ask for a code if the phone could not be asked or did not answer; see `recovery:` in iampass.yaml.
+    The password or the key is still required.
 
     The exit status is 0, or 1 if it failed.
     """

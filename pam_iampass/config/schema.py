@@ -203,7 +203,7 @@ FOR_SERVICES = (
         ValueType("auto, always or never", value_types.choice(Prompt), example="auto"),
         "auto",
         "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only in "
-        "applications that would otherwise not show our text (sshd).",
+        "applications that would otherwise show our text too late (sshd of OpenSSH before 10.3).",
     ),
 )
 
@@ -443,10 +443,10 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                     "never, unavailable or unanswered", value_types.choice(AskForCode), example="unanswered"
                 ),
                 "unanswered",
-                "When users are asked for a recovery code in applications that show no prompt before the request "
-                "(sudo, su, login): `unavailable`, if the phone could not be asked; `unanswered`, also if the user did "
-                "not answer; or `never`. Nobody is asked until codes were made for a user of the machine; on a host of "
-                "a gateway everybody is asked, since the gateway may have codes.",
+                "When users are asked for a recovery code in applications that show our text at once (sudo, su, login, "
+                "and sshd with a prompt from OpenSSH 10.3 on): `unavailable`, if the phone could not be asked; "
+                "`unanswered`, also if the user did not answer; or `never`. Nobody is asked until codes were made for a "
+                "user of the machine; on a host of a gateway everybody is asked, since the gateway may have codes.",
             ),
             Key(
                 "attempts_per_hour",

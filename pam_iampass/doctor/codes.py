@@ -6,7 +6,7 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.value_types import AskForCode, Prompt
 from pam_iampass.doctor.stacks import Stacks
 from pam_iampass.pam.services import USES
-from pam_iampass.system import sshd
+from pam_iampass.system import sshd, sshd_session
 from pam_iampass.system.trusted_folder import shell_word
 
 _AT_PROMPT = "type a code at the prompt instead of pressing Enter."
@@ -32,8 +32,12 @@ def how_codes_are_used(settings: Settings, stacks: Stacks, user: str) -> list[st
 def _of_sshd(settings: Settings, stacks: Stacks, user: str) -> str:
     if stacks.takes_code("sshd"):
         return f"ssh, if the phone is missing: {sshd.with_code(shell_word(user))}"
-    if stacks.asks("sshd") and settings.for_service("sshd").prompt is not Prompt.NEVER:
-        return f"ssh: {_AT_PROMPT}"
+    if stacks.asks("sshd"):
+        prompt, shows_text = settings.for_service("sshd").prompt, sshd_session.installed_shows_text()
+        if prompt is Prompt.ALWAYS or (prompt is Prompt.AUTO and not shows_text):
+            return f"ssh: {_AT_PROMPT}"
+        if shows_text:
+            return f"ssh {_ASKED[settings.recovery.ask]}."
     return (
         "ssh: no code can be typed. To change that: pam-iampass setup sshd --codes, or --prompt. Without it, an"
         f" administrator can help if the phone is missing: pam-iampass bypass {shell_word(user)} --for 15m"

@@ -184,9 +184,9 @@ class Until(Result):
 
 HOW_TO_USE_CODES = (
     "A code logs in without the phone, once. Type it where ssh says «IAMPASS: press Enter to get a request on your"
-    " phone, or type a recovery code», or where sudo, su or login asks for an «IAMPASS recovery code». Strike out what"
-    " you have used. Whoever has this sheet, and your password or key, logs in as you: keep it where nobody finds it,"
-    " away from the phone. If it is lost, tell your administrators at once: they revoke these codes."
+    " phone, or type a recovery code», or where ssh, sudo, su or login asks for an «IAMPASS recovery code». Strike out"
+    " what you have used. Whoever has this sheet, and your password or key, logs in as you: keep it where nobody finds"
+    " it, away from the phone. If it is lost, tell your administrators at once: they revoke these codes."
 )
 """What stands on each sheet of recovery codes, of the portal as of the command."""
 

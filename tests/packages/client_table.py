@@ -16,7 +16,7 @@ _CLOSE = f"&& ssh -q -O exit -o ControlPath=$PWD/open USER@{HOST}"
 _SHARED = "-o ControlPath=$PWD/open"
 _PUTTY = '-hostkey "$(cat ~/fingerprint)" -i ~/key.ppk'
 _NO_METHOD = r"Permission denied \(keyboard-interactive\)"
-_BATCH = "BatchMode answers no prompt"
+_BATCH = "BatchMode turns the method off"
 _MATCH = "`setup` writes a `Match` block"
 _OPENED = "a connection that is open (below)"
 
@@ -53,6 +53,7 @@ LOCAL = (
         "`ssh` without a terminal (cron, a program that starts it)",
         Result(Run(_SSH)),
         Result(Run(_SSH), note="it answers the prompt with Enter"),
+        Result(Run(_SSH)),
     ),
     _shared(
         "`ssh -o BatchMode=yes`",
@@ -119,6 +120,7 @@ LOCAL = (
             Run(_LFTP_STUCK, terminal=True, shows="max-retries|timeout"),
             "it hides ssh's prompt",
         ),
+        Result(Run(_LFTP_PATIENT, terminal=True)),
     ),
     _anywhere("`plink`", _PLINK % "-no-antispoof"),
     _anywhere("`pscp`", f"pscp -q {_PUTTY} USER@{HOST}:precious got {_GOT}"),
@@ -130,6 +132,7 @@ LOCAL = (
             fails=Run(_PLINK % "-batch", shows="Cannot answer interactive prompts in batch mode"),
             reason="it answers no prompt",
         ),
+        Result(Run(_PLINK % "-batch")),
     ),
     _anywhere("`dbclient`", f"dbclient -y -y -i ~/key.dropbear USER@{HOST} cat precious"),
     Client(
@@ -141,6 +144,7 @@ LOCAL = (
             Run(_python("by-paramiko"), shows="AuthenticationException"),
             "it asks at the terminal, if it has one",
         ),
+        Result(Run(_python("by-paramiko"))),
     ),
     Client(
         "asyncssh, `connect`",

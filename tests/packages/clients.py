@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
+import os
 import re
 from dataclasses import dataclass
+
+#: Whether sshd of the machines shows a text at once: from OpenSSH 10.3 on. A prompt then needs no Enter.
+IN_TIME = os.environ.get("PACKAGES_RELEASE", "trixie") not in ("bookworm", "trixie")
 
 
 class Way(enum.Enum):
@@ -72,14 +76,18 @@ class Client:
     name: str
     quiet: Result
     prompt: Result
+    text: Result | None = None
+    """With a prompt where sshd shows a text at once, if that is another result."""
     user: str = ""
     """The user of its runs, if they need a special one."""
 
-    def result(self, way: Way) -> Result:
-        """What it can do in this way. Those that fail at the prompt show nothing new, no matter who is asked."""
+    def result(self, way: Way, in_time: bool = IN_TIME) -> Result:
+        """What it can do in this way, where sshd shows a text `in_time`. Those that fail at the prompt show nothing
+        new, no matter who is asked."""
+        prompt = self.text if in_time and self.text else self.prompt
         if way is Way.KEY:
-            return Result(self.prompt.works)
-        return self.prompt if way is Way.PROMPT else self.quiet
+            return Result(prompt.works)
+        return prompt if way is Way.PROMPT else self.quiet
 
     @property
     def account(self) -> str:

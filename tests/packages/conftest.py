@@ -31,7 +31,7 @@ _PARTS = {
     "hosts-1": _OF_HOSTS[::2],
     "hosts-2": _OF_HOSTS[1::2],
     # Installation, a login's life, and an upgrade.
-    "brief": ("test_installation.py", "test_life.py", "test_one_agent.py"),
+    "brief": ("test_installation.py", "test_life.py", "test_one_agent.py", "test_text_in_time.py"),
 }
 collect_ignore = [
     file for file in _FILES if file not in _PARTS.get(os.environ.get("PACKAGES_PART", ""), _FILES)

@@ -10,6 +10,8 @@ from tests.packages.phone import PORT, Phone
 from tests.support.terminal import Terminal
 
 PROMPT = "IAMPASS: press Enter[^:]*: "
+TEXT = "(?:Approve this on your phone|is asked to approve this) within"
+"""What sshd shows instead of the prompt where it shows a text at once."""
 WHO = "echo In as $(id -un)."
 SSH = (
     *("-F", "none", "-o", "IdentitiesOnly=yes", "-o", "UserKnownHostsFile=/root/known-hosts"),
@@ -64,9 +66,9 @@ def type_password(terminal: Terminal, password: str = PASSWORD) -> None:
 
 
 def press_enter(terminal: Terminal) -> None:
-    """Answer our prompt."""
-    terminal.expect(PROMPT)
-    terminal.sendline("")
+    """Answer our prompt, or read the text that sshd shows instead."""
+    if terminal.expect([PROMPT, TEXT]) == 0:
+        terminal.sendline("")
 
 
 def got_in(terminal: Terminal, user: str) -> bool:
@@ -88,4 +90,15 @@ def outcomes(records: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-__all__ = ["KEY", "PROMPT", "SSH", "WHO", "People", "got_in", "outcomes", "press_enter", "type_password"]
+__all__ = [
+    "KEY",
+    "PROMPT",
+    "SSH",
+    "TEXT",
+    "WHO",
+    "People",
+    "got_in",
+    "outcomes",
+    "press_enter",
+    "type_password",
+]
