@@ -445,8 +445,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "unanswered",
                 "When users are asked for a recovery code in applications that show our text at once (sudo, su, login, "
                 "and sshd with a prompt from OpenSSH 10.3 on): `unavailable`, if the phone could not be asked; "
-                "`unanswered`, also if the user did not answer; or `never`. Nobody is asked until codes were made for a "
-                "user of the machine; on a host of a gateway everybody is asked, since the gateway may have codes.",
+                "`unanswered`, also if the user did not answer; or `never`. Nobody is asked until codes were made for "
+                "a user of the machine; on a host of a gateway everybody is asked, since the gateway may have codes.",
             ),
             Key(
                 "attempts_per_hour",

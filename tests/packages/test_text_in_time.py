@@ -35,7 +35,8 @@ def nobody_waits(machine: Booted) -> None:
 
 def asks_for_enter(login: Terminal) -> bool:
     """Whether sshd asks for Enter, and not the phone at once."""
-    return login.expect([PROMPT, TEXT]) == 0
+    seen: int = login.expect([PROMPT, TEXT])
+    return seen == 0
 
 
 def test_the_text_says_at_once_that_the_phone_is_asked_and_nobody_presses_enter(

@@ -20,6 +20,7 @@ from tests.support.scripted_module import (
 from tests.support.world import World
 
 SOCKET = Path("/run/iampass/pam.sock")
+PROGRAM = Path("/usr/lib/openssh/sshd-session")
 PAM_PYTHON = "pam_python.so /usr/lib/pam-iampass/pam_iampass.py"
 
 
@@ -94,6 +95,24 @@ def test_without_an_agent_the_login_is_denied_and_the_text_says_so(world: World,
     logged = world.everything_logged()
     assert "outcome=unavailable result=denied user=alice service=sshd rhost=127.0.0.1" in logged
     assert "As root: systemctl start pam-iampass-agent.socket" in logged
+
+
+@pytest.mark.parametrize("kind", ["auth", "account"])
+def test_the_program_of_sshd_is_named_where_it_may_show_text(world: World, no_agent: None, kind: str) -> None:
+    if kind == "account":
+        in_the_account_phase()
+    named = []
+
+    def look(connection: DoorConnection) -> None:
+        connection.hello()
+        named.append(connection.items.get("executable"))
+        connection.send(result(11 if kind == "auth" else 6))
+
+    with ScriptedModule.as_agent(SOCKET, look):
+        assert world.login("alice", "NumberOfPasswordPrompts=1").finish() == 255
+    status = PROGRAM.stat()
+    installed = f"{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}".encode()
+    assert named == [installed if kind == "auth" else None]
 
 
 UNEXPECTED = {
