@@ -635,6 +635,51 @@ MUTANTS = {
             "test_the_line_that_takes_a_code_ends_the_auth_stack_unless_sshd_could_not_ask[debian-11]",
         ),
     ),
+    "Text is shown in time, or Enter is asked for": (
+        Mutant(
+            "an sshd that is not the installed one is taken for it",
+            "            if _identity(os.stat(path)) == executable:\n",
+            "            if True:\n",
+            "test_enter_is_asked_for_in_a_program_that_is_not_the_installed_one",
+            also=((" and unchanged else ()", " else ()"),),
+        ),
+        Mutant(
+            "an sshd that an upgrade has replaced is taken for the installed one",
+            '{status.st_dev}:{status.st_ino}:{status.st_ctime_ns}"\n\n\n@lru_cache',
+            '{status.st_dev}"\n\n\n@lru_cache',
+            "test_after_an_upgrade_the_program_that_still_runs_is_not_believed_and_the_new_one_is",
+        ),
+        Mutant(
+            "an sshd that shows no text in time asks for no Enter",
+            "SHOWS_TEXT = (10, 3)",
+            "SHOWS_TEXT = (9, 8)",
+            "test_the_version_in_the_program_says_whether_it_shows_a_text_at_once",
+        ),
+        Mutant(
+            "an sshd of two versions is believed",
+            "if len(found) == 1 and",
+            "if found and",
+            "test_the_version_in_the_program_says_whether_it_shows_a_text_at_once",
+        ),
+        Mutant(
+            "the native door names its program in sshd's method password, too",
+            " && getsid(0) != getpid();",
+            ";",
+            "test_the_program_that_runs_is_named_where_sshd_may_show_text",
+        ),
+        Mutant(
+            "the pam_python door names its program in the account phase, too",
+            "if phase == AUTHENTICATE and posix.getsid(0) != posix.getpid():",
+            "if phase != OPEN_SESSION:",
+            "test_the_program_of_sshd_is_named_where_it_may_show_text",
+        ),
+        Mutant(
+            "a refusal on the phone counts as silence",
+            "unanswered = decision.outcome is Outcome.TIMED_OUT and",
+            "unanswered = decision.outcome in (Outcome.TIMED_OUT, Outcome.DENIED) and",
+            "test_a_refusal_on_the_phone_is_no_silence",
+        ),
+    ),
     "User names come from NSS": (
         Mutant(
             "the user name is used as typed",

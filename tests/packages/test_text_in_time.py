@@ -79,6 +79,22 @@ def test_after_silence_a_code_is_asked_for_and_lets_in_once(
     ready.configure()
 
 
+def test_the_pam_python_door_has_the_text_shown_at_once_too(machine: Booted, people: People) -> None:
+    machine.shell(
+        """
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libpam-python
+        cp -p /etc/pam.d/sshd /root/
+        sed -i 's|pam_iampass.so|pam_python.so /usr/lib/pam-iampass/pam_iampass.py|' /etc/pam.d/sshd
+        grep -q 'pam_python.so' /etc/pam.d/sshd
+        """
+    )
+    login = people.ssh("alice")
+    assert not asks_for_enter(login)
+    people.phone.approve("alice")
+    assert got_in(login, "alice")
+    assert "pam_python.so" in machine.shell("cat /etc/pam.d/sshd; cp -p /root/sshd /etc/pam.d/sshd")
+
+
 def test_the_settings_can_demand_enter(ready: Administrator, people: People) -> None:
     ready.configure(prompt="always")
     login = people.ssh("alice")

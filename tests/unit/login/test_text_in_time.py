@@ -83,7 +83,7 @@ def test_in_the_account_phase_nothing_is_shown_before_the_end(world: Setting, in
     assert in_sshd(world, installed).shown == []
     silent(world)
     told = in_sshd(world, installed)
-    assert (told.code, told.asked) == (PamCode.PERM_DENIED, [])
+    assert (told.code, told.asked, told.promised) == (PamCode.PERM_DENIED, [], [DEADLINE])
 
 
 def test_a_code_is_asked_for_after_silence_and_lets_in(world: Setting, installed: Path) -> None:
