@@ -8,13 +8,8 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-#: Where Debian and Ubuntu, Fedora and RHEL, SUSE, and Arch have it. OpenSSH before 9.8, which has none, shows no texts.
-PROGRAMS = (
-    "/usr/lib/openssh/sshd-session",
-    "/usr/libexec/openssh/sshd-session",
-    "/usr/libexec/ssh/sshd-session",
-    "/usr/lib/ssh/sshd-session",
-)
+#: Where Debian and Ubuntu, and Fedora and RHEL have it. OpenSSH before 9.8 has none, and shows no text in time.
+PROGRAMS = ("/usr/lib/openssh/sshd-session", "/usr/libexec/openssh/sshd-session")
 #: The first version that shows a text of keyboard-interactive at once (openssh-portable, commit b9a6dd4d6).
 SHOWS_TEXT = (10, 3)
 #: In the program: `OpenSSH_10.6p1`. Names of other versions, to which it adapts, have no `p1`.
