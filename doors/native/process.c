@@ -85,12 +85,12 @@ const char *start_time(char *text, size_t size)
 const char *executable(char *text, size_t size)
 {
     struct stat file;
-    intmax_t time;
+    intmax_t changed;
 
     if (stat("/proc/self/exe", &file) != 0)
         return NULL;
-    time = (intmax_t)file.st_ctim.tv_sec * 1000000000 + file.st_ctim.tv_nsec;
-    snprintf(text, size, "%ju:%ju:%jd", (uintmax_t)file.st_dev, (uintmax_t)file.st_ino, time);
+    changed = (intmax_t)file.st_ctim.tv_sec * 1000000000 + file.st_ctim.tv_nsec;
+    snprintf(text, size, "%ju:%ju:%jd", (uintmax_t)file.st_dev, (uintmax_t)file.st_ino, changed);
     return text;
 }
 

@@ -119,8 +119,7 @@ def relay(pamh, phase, flags, argv):
     items.update(user=pamh.get_user(), uid=str(posix.getuid()))
     items.update(ssh_auth_info=pamh.env.get(SSHD), ssh_connection=pamh.env.get("SSH_CONNECTION"))
     if phase == AUTHENTICATE and posix.getsid(0) != posix.getpid():  # else it is sshd's method `password`
-        program = posix.stat("/proc/self/exe")
-        items["executable"] = f"{program.st_dev}:{program.st_ino}:{program.st_ctime_ns}"
+        items["executable"] = executable()
     if phase >= OPEN_SESSION:
         items.update(session=kept, xdg_session=pamh.env.get("XDG_SESSION_ID"))
         if read_proc("loginuid") == str(pwd.getpwnam(pamh.user).pw_uid):  # else it is nobody's, or another's
@@ -153,6 +152,15 @@ def relay(pamh, phase, flags, argv):
         else:
             break
     raise Failure("the module sent a frame that is unknown, malformed or one too many")
+
+
+def executable():
+    """Device, inode and time of the program that runs; None if they are not known."""
+    try:
+        program = posix.stat("/proc/self/exe")
+        return f"{program.st_dev}:{program.st_ino}:{program.st_ctime_ns}"
+    except OSError:
+        return None
 
 
 def to_agent(until):

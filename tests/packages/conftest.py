@@ -12,6 +12,7 @@ import pytest
 
 from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
+from tests.packages.clients import IN_TIME
 from tests.packages.people import People
 from tests.support.needs import declare
 from tests.support.terminal import Terminal
@@ -36,6 +37,8 @@ _PARTS = {
 collect_ignore = [
     file for file in _FILES if file not in _PARTS.get(os.environ.get("PACKAGES_PART", ""), _FILES)
 ]
+if not IN_TIME:
+    collect_ignore.append("test_text_in_time.py")
 
 
 @pytest.fixture(scope="module")
