@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.login.application import CODE_PROMPT
+from pam_iampass.login.throttle_store import OTHER_LOGIN
 from pam_iampass.outcome import PamCode
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import AccountDoor, Answer, Told
@@ -46,6 +47,21 @@ def test_the_phone_rings_without_enter_and_the_text_says_so(world: Setting, inst
 def test_the_person_reads_at_once_what_the_phone_does(world: Setting, installed: Path) -> None:
     world.sandbox.misbehave("poll", SessionState("identifying"), times=2)
     assert in_sshd(world, installed).said == [APPROVE_WITHIN, "Your phone is checking that it is you."]
+
+
+def test_the_person_reads_at_once_that_another_login_is_decided_first(
+    world: Setting, installed: Path
+) -> None:
+    world.sandbox.auto = "ask"
+    world.configure(timeout="20s")
+    other = world.door(rhost="192.0.2.66")
+    request = world.sandbox.wait_for_request(Setting.token)
+    own = world.door(answers=(), ssh_auth_info=KEY, executable=identity(installed))
+    assert own.wait_for_text() == OTHER_LOGIN
+    world.sandbox.deny(request)
+    assert other.finish().code == PamCode.ABORT
+    own.die()
+    own.wait()
 
 
 @pytest.mark.parametrize(
