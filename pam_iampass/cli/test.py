@@ -54,7 +54,8 @@ def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_j
     You see all messages of the stack and answer its questions. Then the result code of PAM and the audit record in the
     journal are shown. No session is opened.
 
-    For sshd, the test assumes that a required key was accepted. Run it as root.
+    For sshd, the test assumes that a required key was accepted. It asks for Enter, as sshd before OpenSSH 10.3 does.
+    Run it as root.
 
     The exit status is 0 if the login would succeed, and 1 otherwise.
     """
