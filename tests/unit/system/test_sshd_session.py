@@ -37,6 +37,7 @@ def program(folder: Path, *releases: str, name: str = "sshd-session") -> Path:
         (("OpenSSH_9.8p1",), False),
         (("OpenSSH_10.6",), False),
         (("OpenSSH_10.6p1", "OpenSSH_10.0p2"), False),
+        (("OpenSSH_10.6p1", "OpenSSH_10.7p1"), False),
         ((), False),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
