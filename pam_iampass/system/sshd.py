@@ -18,7 +18,7 @@ SSHD = "sshd"
 _MOST_KEYS = 1024 * 1024  # bytes
 
 _MISSING_FOLDER = re.compile(r"Missing privilege separation directory: (/run/\S+)")
-_NOT_READ = ("hostkeys", "ermission denied", "privilege separation")
+_NOT_READ = ("hostkeys", "ermission denied", "privilege separation", "loading shared libraries")
 """Errors that end sshd before it has read its configuration."""
 SWITCHES = {
     "publickey": "pubkeyauthentication",
