@@ -88,7 +88,7 @@ class Kernel:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(str(path))
-            return connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERSEC, 4096).decode().rstrip("\0")
+            return connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERSEC, 1024).decode().rstrip("\0")
 
     def is_enforcing(self) -> bool:
         """Whether the kernel has SELinux and enforces its policy."""

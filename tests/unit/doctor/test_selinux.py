@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,6 +119,17 @@ def found(kernel: PlayedKernel, *services: AskingService, labels: str = "") -> l
 
     place = kernel.root.parent / "iampass"
     return list(SelinuxCheck(kernel, place / "pam.sock", (place,), matchpathcon).findings(services))
+
+
+def test_without_selinux_the_kernel_knows_no_context_of_a_listener(trusted_folder: Path) -> None:
+    path = trusted_folder / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        try:
+            assert Kernel().listener(path)  # of another security module
+        except OSError as error:
+            assert error.errno == errno.ENOPROTOOPT, error
 
 
 def test_a_session_of_sshd_in_a_domain_that_may_not_connect_is_found_before_anybody_logs_in(
