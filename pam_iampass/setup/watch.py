@@ -113,9 +113,10 @@ class PamFileWatch:
         """Edit files anew."""
         what = ", ".join(map(str, edited)) + why
         try:
-            self._apply(name, edited, now)
+            done = self._apply(name, edited, now)
         except (PamIampassError, OSError) as error:
             return self._said(PamFileEvent.OFF, name, f"{what}: {error}", now)
+        what = ", ".join(map(str, done)) + why
         return self._in_force(name, now) or [PamFileRecord(PamFileEvent.RENEWED, name, what)]
 
     def _outdated(self, name: str, record: ServiceRecord) -> list[Path]:
@@ -149,8 +150,12 @@ class PamFileWatch:
         written = {file.path: text_of(self.store.written(file)) for file in record.files if file.edited}
         return plan.wanted(name, record.choice, self.paths, written=written)
 
-    def _apply(self, name: str, lost: Sequence[Path], now: float) -> None:
-        """Edit the lost files anew. Raises SetupError, UntrustedFile or OSError."""
+    def _apply(self, name: str, lost: Sequence[Path], now: float) -> list[Path]:
+        """Edit the lost files anew, and files that the program has got since; returns those that were edited.
+
+        A package may add a file in the upgrade in which it replaces another: each needs its lines.
+        Raises SetupError, UntrustedFile or OSError.
+        """
         manifest = self.store.load()
         record = manifest.services[name]
         recent = tuple(moment for moment in record.renewed if 0 <= now - moment < _HOUR)
@@ -180,9 +185,11 @@ class PamFileWatch:
             )
             for each in (planned.during, planned.after)
         )
-        changes = tuple(change for change in planned.changes if change.path in lost)
+        known = {file.path for file in edited} - {*lost}
+        changes = tuple(change for change in planned.changes if change.path not in known)
         planned = replace(planned, changes=changes, during=during, after=after)
         apply.make_changes([planned], manifest, self.store, self.hooks)
+        return [change.path for change in changes]
 
     def _is_lost(self, file: FileRecord) -> bool:
         """Whether no line of ours that asks is in the file, not even behind a `#`, and the program still has one."""

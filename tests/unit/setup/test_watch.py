@@ -401,6 +401,19 @@ def test_another_file_of_the_program_that_is_new_gets_its_lines(stage: Stage, lo
     assert stage.text("sudo-i") == SUDO
 
 
+def test_an_upgrade_that_replaces_one_file_of_the_program_and_adds_another_leaves_lines_in_both(
+    stage: Stage, look: Look
+) -> None:
+    stage.set_up("su")
+    put(stage.paths.pam / "su", SU)
+    put(stage.paths.pam / "su-l", SU)
+    assert look() == [(RENEWED, "su")]
+    assert all(LINE in stage.text(name).split("\n") for name in ("su", "su-l"))
+    assert look() == []
+    stage.undo()
+    assert stage.text("su") == stage.text("su-l") == SU
+
+
 def test_a_line_of_ours_that_a_person_moved_stays_where_it_is(stage: Stage, look: Look) -> None:
     stage.set_up("sudo")
     lines = stage.text("sudo").split("\n")
