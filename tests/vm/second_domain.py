@@ -42,6 +42,8 @@ def module(policy: Any, new: str, new_file: str) -> Iterator[str]:
     yield f"(typetransition {OLD} {new_file} process {new})"
     yield f"(allow {OLD} {new} (process (transition noatsecure rlimitinh siginh sigkill signal)))"
     yield f"(allow {OLD} {new_file} (file (execute getattr map open read)))"
+    # Nothing has to be allowed to use the descriptors of its own domain. Without this it cannot even map its program.
+    yield from (f"(allow {source} {target} (fd (use)))" for source, target in ((new, OLD), (OLD, new)))
     yield f"(allow {new} {new_file} (file (entrypoint execute execute_no_trans getattr map open read)))"
 
 

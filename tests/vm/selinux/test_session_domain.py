@@ -58,7 +58,9 @@ def test_sessions_in_a_domain_that_our_policy_does_not_know_do_not_reach_the_age
     [found] = denied(site)  # before anybody has tried to log in
     assert found["evidence"].startswith(f"{PROGRAM} runs in {domain}; ")
     assert f"pam_iampass_client({domain})" in found["remedy"]
-    assert not got_in(site.ssh("alice"), "alice")
+    login = site.ssh("alice")
+    assert not got_in(login, "alice")
+    assert "The IAMPASS agent" in login.shown
 
 
 @pytest.mark.parametrize("domain", ["sshd_session"], indirect=True)
