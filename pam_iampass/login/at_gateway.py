@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from pam_iampass.client import AuthenticationAPI, AuthenticationMethod, Deadline, Session
@@ -22,7 +22,6 @@ from pam_iampass.login.decider import (
     Answer,
     Asked,
     Covered,
-    RefusedStarts,
     Request,
     Sent,
     poll_failed,
@@ -54,7 +53,6 @@ class AtGateway:
     """This host at the gateways that its settings name."""
 
     api: AuthenticationAPI
-    refused: RefusedStarts = field(default_factory=lambda: RefusedStarts(_PEER), compare=False)
     queue_scope: ClassVar[Scope] = Scope.ORIGIN
     of_gateway: ClassVar[bool] = True
     redeems_codes: ClassVar[bool] = True
@@ -62,10 +60,7 @@ class AtGateway:
     def start(
         self, request: Request, duration: int, *, may_be_covered: bool, may_be_outage: bool
     ) -> Answer | Covered | Asked:
-        """See `Decider.start`. The gateway counts requests itself."""
-        known = self.refused.find(request)
-        if known is not None:
-            return known
+        """See `Decider.start`. The gateway counts requests itself, also those that it refuses."""
         connection = _connection(request) if may_be_covered else ""
         told = {**_told(request), **({"connection": connection} if connection else {})}
         try:
@@ -77,10 +72,9 @@ class AtGateway:
                 deadline=request.deadline,
                 pause=request.application.pause,
             )
-        except NotFound as error:
-            return self.refused.add(error, request, _unknown(error))
         except (IampassError, ValueError) as error:
-            return start_failed(error, request, _PEER, self.refused, may_be_outage=may_be_outage)
+            answer = start_failed(error, request, _PEER, may_be_outage=may_be_outage)
+            return replace(answer, decision=_unknown(error)) if isinstance(error, NotFound) else answer
         if session.failure_reason == BYPASSED and not request.asker:
             return Answer(_bypassed(request), Sent.RANG_NOBODY)
         if session.failure_reason is not None:

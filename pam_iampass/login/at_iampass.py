@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import Callable, ClassVar
 
 from pam_iampass.client import (
     AuthenticationAPI,
@@ -18,7 +20,6 @@ from pam_iampass.login import decisions
 from pam_iampass.login.decider import (
     Answer,
     Asked,
-    RefusedStarts,
     Request,
     Sent,
     poll_failed,
@@ -29,6 +30,41 @@ from pam_iampass.outcome import Decision, Outcome, denied
 
 UNKNOWN = "IAMPASS does not know the application"
 """In the reason of a denial that a 404 has caused."""
+MOST_REFUSED = 5
+"""How often a start for one person is made within REFUSED_SECONDS, if each is refused by a complete 401, 403 or 404."""
+REFUSED_SECONDS = 60.0
+
+
+class RefusedStarts:
+    """The starts that IAMPASS has refused with a complete 401, 403 or 404.
+
+    No phone rang, so they count for nobody's limits; but nobody can cause such calls without end. This belongs to the
+    settings as they were read: once the settings are mended, nothing is held against anybody.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._refused: dict[str, list[tuple[float, Decision]]] = {}
+        """The last refusals, by the token of the phone."""
+
+    def add(self, request: Request, decision: Decision) -> None:
+        """A start was refused."""
+        with self._lock:
+            before = self._refused.get(request.phone.token, [])
+            self._refused[request.phone.token] = [*before, (self._clock(), decision)][-MOST_REFUSED:]
+
+    def find(self, request: Request) -> Answer | None:
+        """Return the answer without a call, with the reason of the last refusal; None if a call may be made."""
+        with self._lock:
+            refused = self._refused.get(request.phone.token, [])
+            left = refused[0][0] + REFUSED_SECONDS - self._clock() if len(refused) == MOST_REFUSED else 0.0
+            if left <= 0.0:
+                return None
+            decision = refused[-1][1]
+        reason = f"{decision.reason}; {MOST_REFUSED} starts were refused within a minute, and no other one was sent"
+        message = f"{decision.message} IAMPASS is asked again in {decisions.wait_of(left)}."
+        return Answer(replace(decision, reason=reason, message=message), Sent.NOTHING)
 
 
 @dataclass(frozen=True)
@@ -37,7 +73,7 @@ class AtIampass:
 
     api: AuthenticationAPI
     manager: ManagementAPI
-    refused: RefusedStarts = field(default_factory=lambda: RefusedStarts("IAMPASS"), compare=False)
+    refused: RefusedStarts = field(default_factory=RefusedStarts, compare=False)
     queue_scope: ClassVar[Scope] = Scope.PERSON
     of_gateway: ClassVar[bool] = False
     redeems_codes: ClassVar[bool] = False
@@ -57,10 +93,13 @@ class AtIampass:
                 deadline=request.deadline,
                 pause=request.application.pause,
             )
-        except NotFound as error:
-            return self.refused.add(error, request, self._unknown(error, request))
         except (IampassError, ValueError) as error:
-            return start_failed(error, request, "IAMPASS", self.refused, may_be_outage=may_be_outage)
+            answer = start_failed(error, request, "IAMPASS", may_be_outage=may_be_outage)
+            if isinstance(error, NotFound):
+                answer = replace(answer, decision=self._unknown(error, request))
+            if answer.sent is Sent.RANG_NOBODY:
+                self.refused.add(request, answer.decision)
+            return answer
         if session.failure_reason is not None:
             return Answer(decisions.not_asked(session.failure_reason), Sent.MAY_HAVE_RUNG)
         return Asked(session, Sent.MAY_HAVE_RUNG)

@@ -9,10 +9,8 @@ host.
 from __future__ import annotations
 
 import enum
-import threading
-import time
-from dataclasses import dataclass, replace
-from typing import Callable, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from pam_iampass.client import Deadline, Session
 from pam_iampass.client.errors import IampassError, NotFound, ProtocolError, Refused, Unavailable
@@ -23,10 +21,6 @@ from pam_iampass.login.application import PamApplication
 from pam_iampass.login.policy import Phone
 from pam_iampass.login.throttle import Scope
 from pam_iampass.outcome import Decision, Login
-
-MOST_REFUSED = 5
-"""How often a start for one person is made within REFUSED_SECONDS, if each is refused by a complete 401, 403 or 404."""
-REFUSED_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -122,56 +116,18 @@ class Decider(Protocol):
         """Return whether the owner of a token has a phone; None if it is not known."""
 
 
-class RefusedStarts:
-    """The starts that IAMPASS or a gateway has refused with a complete 401, 403 or 404.
-
-    No phone rang, so they count for nobody's limits; but nobody can cause such calls without end. This belongs to the
-    settings as they were read: once the settings are mended, nothing is held against anybody.
-    """
-
-    def __init__(self, peer: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._peer = peer
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._refused: dict[str, list[tuple[float, Decision]]] = {}
-        """The last refusals, by the token of the phone."""
-
-    def add(self, error: IampassError, request: Request, decision: Decision) -> Answer:
-        """Return the answer where a start was refused."""
-        if error.may_have_started:  # an earlier attempt
-            return Answer(decision, Sent.MAY_HAVE_RUNG)
-        with self._lock:
-            before = self._refused.get(request.phone.token, [])
-            self._refused[request.phone.token] = [*before, (self._clock(), decision)][-MOST_REFUSED:]
-        return Answer(decision, Sent.RANG_NOBODY)
-
-    def find(self, request: Request) -> Answer | None:
-        """Return the answer without a call, with the reason of the last refusal; None if a call may be made."""
-        with self._lock:
-            refused = self._refused.get(request.phone.token, [])
-            left = refused[0][0] + REFUSED_SECONDS - self._clock() if len(refused) == MOST_REFUSED else 0.0
-            if left <= 0.0:
-                return None
-            decision = refused[-1][1]
-        wait = decisions.wait_of(left)
-        reason = f"{decision.reason}; {MOST_REFUSED} starts were refused within a minute, and no other one was sent"
-        message = f"{decision.message} {self._peer} is asked again in {wait}."
-        return Answer(replace(decision, reason=reason, message=message), Sent.NOTHING)
-
-
 def start_failed(
     error: IampassError | ValueError,
     request: Request,
     peer: str,
-    refused: RefusedStarts,
     *,
     may_be_outage: bool,
 ) -> Answer:
     """The answer where a start has failed, at IAMPASS or at a gateway (`peer`)."""
     if isinstance(error, ValueError):
         return Answer(decisions.misconfigured(f"the request is invalid: {error}"), Sent.NOTHING)
-    if isinstance(error, (Refused, NotFound)):
-        return refused.add(error, request, decisions.failed(error, peer))
+    if isinstance(error, (Refused, NotFound)) and not error.may_have_started:  # by an earlier attempt
+        return Answer(decisions.failed(error, peer), Sent.RANG_NOBODY)
     rang = error.may_have_started or isinstance(error, ProtocolError)
     sent = Sent.MAY_HAVE_RUNG if rang else Sent.NOTHING
     if not isinstance(error, Unavailable):

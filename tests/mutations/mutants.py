@@ -843,8 +843,8 @@ MUTANTS = {
         ),
         Mutant(
             "a start that IAMPASS refuses after one that may have rung counts for nobody",
-            "if error.may_have_started:  # an earlier attempt",
-            "if False:",
+            " and not error.may_have_started:  # by an earlier attempt",
+            ":",
             "test_a_start_that_was_refused_after_another_attempt_may_have_rung_counts",
         ),
         Mutant(

@@ -14,6 +14,7 @@ import pytest
 
 from pam_iampass.agent.context import Configurations
 from pam_iampass.config.ssh_keys import fingerprint
+from pam_iampass.login.at_iampass import MOST_REFUSED
 from pam_iampass.login.throttle_store import OTHER_LOGIN
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
@@ -33,6 +34,7 @@ from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
 from tests.support.ssh_keys import accepted, make_key
 from tests.support.world import wait_until
+from tests.unit.login.test_throttled_logins import keep_settings
 
 HOST = "h-abcdefghijkl"
 
@@ -468,11 +470,17 @@ def test_a_host_that_is_suspended_while_the_phone_rings_says_so(world: Setting) 
     assert record(world)["IAMPASS_REASON"].startswith("HOST_SUSPENDED, says the gateway")
 
 
-def test_a_host_that_the_gateway_does_not_know_makes_nobody_wait(world: Setting) -> None:
-    with gateway(world, *[answer(404, {"detail": "unknown"})] * 4) as server:
-        for _ in range(4):
-            world.login()
-        assert len(server.requests) == 4
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_gateway_that_refuses_a_host_is_asked_at_each_login_so_that_the_next_one_rings_once_it_is_mended(
+    world: Setting, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with gateway(world, *[answer(status, {"detail": "no"})] * (MOST_REFUSED + 2)) as server:
+        keep_settings(world, monkeypatch)
+        for _ in range(MOST_REFUSED + 2):
+            assert world.login().code == PamCode.ABORT
+            assert record(world)["IAMPASS_OUTCOME"] == "misconfigured"
+        approving(server)
+        assert world.login().code == PamCode.SUCCESS
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ import pytest
 
 from pam_iampass.agent.context import Configurations
 from pam_iampass.audit.journal import Journal
-from pam_iampass.client.errors import NotFound, Refused
+from pam_iampass.client.errors import NotFound
 from pam_iampass.login import decisions, throttle_store
 from pam_iampass.login.application import PamApplication
+from pam_iampass.login.at_iampass import MOST_REFUSED, REFUSED_SECONDS, RefusedStarts
 from pam_iampass.login.context import Configuration, ContextFactory, LoginContext
-from pam_iampass.login.decider import MOST_REFUSED, REFUSED_SECONDS, RefusedStarts, Request, Sent
+from pam_iampass.login.decider import Request, Sent, start_failed
 from pam_iampass.login.policy import Phone
 from pam_iampass.login.throttle import ThrottleState
 from pam_iampass.login.throttle_store import OTHER_LOGIN as OTHERS
@@ -157,22 +158,22 @@ def refused_request(token: str) -> Request:
 
 def test_after_a_minute_a_refused_start_is_made_again_and_nobody_elses_is_held_back() -> None:
     now = [0.0]
-    refused = RefusedStarts("IAMPASS", lambda: now[0])
+    refused = RefusedStarts(lambda: now[0])
     alice, bob = refused_request("token-of-alice"), refused_request("token-of-bob")
     for now[0] in range(MOST_REFUSED):
         assert refused.find(alice) is None
-        refused.add(Refused("start", status=401), alice, decisions.misconfigured("401"))
+        refused.add(alice, decisions.misconfigured("401"))
     assert (refused.find(alice) is None, refused.find(bob)) == (False, None)
     now[0] = REFUSED_SECONDS
     assert refused.find(alice) is None
-    refused.add(Refused("start", status=401), alice, decisions.misconfigured("401"))
+    refused.add(alice, decisions.misconfigured("401"))
     assert refused.find(alice) is not None, "the other four are not a minute old"
 
 
 def test_a_start_that_was_refused_after_another_attempt_may_have_rung_counts() -> None:
     for may_have_started, sent in ((True, Sent.MAY_HAVE_RUNG), (False, Sent.RANG_NOBODY)):
         error = NotFound("start", may_have_started=may_have_started)
-        answer = RefusedStarts("IAMPASS").add(error, refused_request("x"), decisions.misconfigured("404"))
+        answer = start_failed(error, refused_request("x"), "IAMPASS", may_be_outage=True)
         assert answer.sent is sent
 
 
