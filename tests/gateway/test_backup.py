@@ -322,22 +322,6 @@ def test_a_dump_leaves_room_on_the_disk_and_is_not_begun_if_there_is_little(serv
 # Restores
 
 
-def test_a_restore_by_the_page_brings_back_hosts_people_and_logins(server: Postgres) -> None:
-    with serving():
-        assert log_in() == "active"
-        dump = dumped()
-        wait_until(lambda: (STATE / "mark.json").exists(), "it does not remember how far the database is")
-        run_gateway("host", "remove", "web", "--yes")
-        assert log_in() != "active"
-    restore(dump)
-    with serving():
-        assert log_in() == "RESTORED"
-        run_gateway("restored", status=1)
-        assert "Confirmed." in run_gateway("restored", "--confirm")
-        wait_until(lambda: log_in() == "active", "the host is not answered")
-        assert "rows-not-ours" not in found_by_doctor()
-
-
 def test_a_restore_on_a_new_machine_by_the_page_brings_back_hosts_people_and_logins(
     server: Postgres,
 ) -> None:

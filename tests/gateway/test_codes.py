@@ -310,20 +310,6 @@ def test_an_old_copy_of_the_database_redeems_nothing_and_its_codes_are_void_once
     assert answer(caller, "alice", alices[1]) == "WRONG_CODE"
 
 
-def test_a_database_that_has_lost_a_redemption_at_once_is_found_to_be_older(
-    gateway_server: RunningGateway, caller: HostCaller
-) -> None:
-    alices = new_codes(gateway_server)
-    (before,) = gateway_server.rows("SELECT used_at, mac FROM recovery")
-    (last,) = gateway_server.rows("SELECT max(id) AS id FROM record")
-    assert answer(caller, "alice", alices[0]) == 9
-    # As if a standby that had not got it yet had taken over.
-    gateway_server.rows("DELETE FROM record WHERE id > %s", last["id"] or 0)
-    gateway_server.rows("SELECT setval('record_id_seq', %s)", last["id"] or 1)
-    gateway_server.rows("UPDATE recovery SET used_at = %s, mac = %s", before["used_at"], before["mac"])
-    assert answer(caller, "alice", alices[0]) == "RESTORED"
-
-
 def test_a_code_that_was_redeemed_in_a_database_that_is_found_to_be_older_then_is_refused(
     gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -157,11 +157,6 @@ def test_the_signature_is_for_these_names_and_for_one_call(caller: HostCaller) -
     assert caller.send("POST", target, headers, body).status == 401
 
 
-def test_an_old_copy_of_the_database_says_nothing(gateway_server: RunningGateway, caller: HostCaller) -> None:
-    gateway_server.gateway.restored = True
-    assert (send(caller, "alice").status, send(caller, "alice").reason) == (503, "RESTORED")
-
-
 def test_where_iampass_does_not_answer_it_is_not_known_who_has_a_phone(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

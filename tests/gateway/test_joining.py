@@ -424,18 +424,6 @@ def test_a_clock_that_is_off_is_told_so(fleet: Any) -> None:
     fleet(use)
 
 
-def test_a_call_is_good_once(fleet: Any) -> None:
-    async def use(fleet: Fleet) -> None:
-        _, answer = await fleet.join(await fleet.invite())
-        id = answer["host_id"]
-        path = f"/fleet/host/{id}"
-        assert (await fleet.call("GET", path, id, SECRET, nonce="7"))[0] == 200
-        status, answer = await fleet.call("GET", path, id, SECRET, nonce="7")
-        assert (status, answer["reason"]) == (401, "REPLAYED_NONCE")
-
-    fleet(use)
-
-
 def test_a_join_is_good_once_although_its_host_was_removed(fleet: Any) -> None:
     async def use(fleet: Fleet) -> None:
         invite = await fleet.invite(uses=2)

@@ -274,8 +274,3 @@ def test_the_signature_is_for_these_reports_and_for_one_call(
     assert send(caller, *found, headers=headers).status == 401
     assert send(caller, *[report() for _ in range(reports.MOST_REPORTS + 1)]).status == 400
     assert len(gateway.records) == 1
-
-
-def test_an_old_copy_of_the_database_takes_none(gateway: RunningGateway, caller: HostCaller) -> None:
-    gateway.gateway.restored = True
-    assert send(caller, report()).status == 503

@@ -383,25 +383,6 @@ def test_a_database_that_was_exchanged_for_an_old_copy_is_noticed_by_the_next_ca
     assert caller.get(f"/fleet/host/{HOST}").status == 503
 
 
-def test_a_nonce_is_good_once_over_all_gateways(
-    gateway_server: RunningGateway, caller: HostCaller, conninfo: str, sandbox: Sandbox, tmp_path: Path
-) -> None:
-    (tmp_path / "other").mkdir()
-    with RunningGateway(settings_for(conninfo, sandbox, tmp_path / "other")) as second:
-        target = f"/authentication/authenticate_user/{HOST}/alice"
-        # Signed for a name that both have, as behind one address.
-        url = f"https://localhost:1{target}"
-        headers = {
-            **signed(HOST, gateway_server.application_secret, url),
-            "Content-Type": "application/json",
-            "Host": "localhost:1",
-        }
-        assert caller.send("POST", target, headers, b"{}").status == 202
-        replies = [each.send("POST", target, headers, b"{}") for each in (caller, HostCaller(second))]
-        assert [(reply.status, reply.reason) for reply in replies] == [(401, "REPLAYED_NONCE")] * 2
-    assert len(sandbox.sessions) == 1
-
-
 def test_a_nonce_of_an_end_is_good_once(caller: HostCaller) -> None:
     begun = caller.ask("alice").authentication
     url = begun["logout_url"]

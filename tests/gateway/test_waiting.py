@@ -155,12 +155,6 @@ def suspended(pool: Pool, running: RunningGateway, caller: HostCaller, sandbox: 
     return time.monotonic() - began
 
 
-def test_a_host_that_is_suspended_waits_no_longer(
-    pool: Pool, gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
-) -> None:
-    suspended(pool, gateway_server, caller, sandbox)
-
-
 @pytest.mark.long
 @pytest.mark.alone
 def test_a_host_that_is_suspended_is_told_within_a_second(

@@ -418,7 +418,7 @@ MUTANTS = {
             "without an audit session, what has left its parent outlives its login",
             "return (self.parent, self.session) if self.session != login else (self.parent,)",
             "return (self.parent,)",
-            "test_what_heeds_no_signal_ends_with_its_login_without_logind_and_audit_session",
+            "test_what_has_left_its_parent_is_known_by_the_process_that_leads_its_session",
         ),
         Mutant(
             "the end of a login by `exec su` ends what the caller of su has started before",
@@ -899,7 +899,7 @@ MUTANTS = {
             "of two people who approved a login session, one approves",
             "first, *others = sorted(people)",
             "first, *others = sorted(people)[:1]",
-            "test_a_login_session_that_two_people_approved_is_denied_whatever_the_setting_says",
+            "test_a_login_session_of_two_people_is_denied",
         ),
         Mutant(
             "another login to the same account opens the session of the person who was approved",
@@ -1393,13 +1393,13 @@ MUTANTS = {
             "a nonce is good more than once",
             '"INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s))"',
             '"INSERT INTO nonce VALUES (%s, %s, now() + make_interval(secs => %s)) ON CONFLICT DO NOTHING"',
-            "test_a_nonce_is_good_once_over_all_gateways",
+            "test_a_nonce_is_good_at_one",
         ),
         Mutant(
             "a start uses up no nonce",
             "spend_nonce(connection)\n        name",
             "name",
-            "test_a_nonce_is_good_once_over_all_gateways",
+            "test_a_nonce_is_good_at_one",
         ),
         Mutant(
             "a join uses up no nonce",
