@@ -18,7 +18,6 @@ from typing import Any, Callable
 
 import pytest
 
-from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.records import REFUSALS_A_MINUTE
@@ -30,7 +29,7 @@ from pam_iampass.gateway.serving import acts_calls, acts_service
 from pam_iampass.gateway.serving.acts_calls import CALLS
 from pam_iampass.gateway.serving.acts_service import BOUNDS, MOST_AT_ONCE, MOST_OF_STRANGERS
 from pam_iampass.gateway.sign_in import sign_ins
-from pam_iampass.gateway.sign_in.actors import ProofRefused, Role
+from pam_iampass.gateway.sign_in.actors import ProofRefused
 from pam_iampass.gateway.sign_in.sign_ins import MOST_SIGN_INS, SignIn
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error
@@ -390,51 +389,6 @@ def test_somebody_signs_in_looks_and_acts(
         alice.look("people")
 
 
-def test_an_act_needs_a_touch_over_just_it(acts: RunningActs) -> None:
-    iris = signed_in(acts, "iris", by_root=True)
-    begun = acts.call(calls.BeginAct(iris.token, "bypass_end", {"person": "alice"}))
-    touch = iris.authenticator.get(begun.options)
-
-    def do(person: str, touch: Any) -> Any:
-        return acts.call(calls.DoAct(iris.token, "bypass_end", {"person": person}, "192.0.2.7", touch))
-
-    for person, sent in (("alice", None), ("bob", touch), ("alice", {}), ("alice", {**touch, "response": 3})):
-        with pytest.raises(GatewayError, match="REFUSED: What was sent as proof does not count"):
-            do(person, sent)
-    assert do("alice", touch).result == {"number": 0}
-    with pytest.raises(GatewayError, match="REFUSED"):
-        do("alice", touch)
-
-
-@pytest.mark.parametrize(
-    "name", sorted(name for name, act in ACTS.items() if "person" in act.declared.checks)
-)
-def test_the_token_of_a_sign_in_alone_does_nothing_for_others(acts: RunningActs, name: str) -> None:
-    """And whoever may not do it is not told whether somebody has the name."""
-    needed: dict[str, Any] = {
-        "seconds": 60,
-        "label": "x",
-        "answer": "{}",
-        "passkey": "x",
-        "session": str(_SESSION),
-    }
-    parameters = {key: value for key, value in needed.items() if key in ACTS[name].declared.checks}
-    parameters.pop("session" if name == "session_end" else "", None)
-    for who, by_root in (("bob", False), ("dora", True), ("iris", True)):
-        browser = signed_in(acts, who, by_root=by_root)
-        told = []
-        for person in ("alice", "nobody-has-this-name"):
-            with pytest.raises(GatewayError) as error:
-                browser.act(name, touch=False, person=person, **parameters)
-            told.append(str(error.value))
-        may = Role.ADMIN in ACTS[name].declared.by and who == "iris"
-        assert told[0].partition(":")[0] == ("REFUSED" if may else "NOT_PERMITTED")
-        assert told[0] == told[1]
-
-
-_SESSION = "5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32"
-
-
 def test_an_error_names_no_host_and_no_person(acts: RunningActs, server: RunningGateway) -> None:
     dora = signed_in(acts, "dora", by_root=True)
     near = f"name-of-{HOST}"[:-1]
@@ -528,7 +482,9 @@ def test_a_stolen_sign_in_leaves_few_records_a_minute_and_does_not_keep_its_owne
 
 
 def end_nothing(browser: Browser) -> None:
-    browser.act("sign_in_end", touch=False, person=browser.person, sign_in=_SESSION)
+    browser.act(
+        "sign_in_end", touch=False, person=browser.person, sign_in="5f0c8e1d-2b7a-4f36-9c04-d1e8a7b65f32"
+    )
 
 
 def test_one_sign_in_takes_neither_all_connections_nor_all_waits_for_phones(
