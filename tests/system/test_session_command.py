@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import pwd
 import secrets
@@ -243,28 +242,6 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     assert agent.outcome()["IAMPASS_REASON"] == "the phone was reported lost (pam-iampass phone lost)"
     reason = "1 pending logins denied, 1 sessions are being ended; 0 bypasses ended, 0 recovery codes left"
     assert acts(agent) == [("phone_lost", "success", ME, reason)]
-
-
-def test_a_lost_phone_approves_and_keeps_nothing_although_iampass_is_away(
-    agent: Keeping, machine: Installation, sandbox: Sandbox
-) -> None:
-    machine.configure(sandbox, server="https://localhost:1")
-    machine.write_users(f"{ME}: b1\n")
-    _ident, login = agent.log_in()
-    agent.world.sandbox.auto = "ask"
-    waiting = agent.door()
-    request = agent.world.sandbox.wait_for_request(Setting.token)
-    done = run_command("phone", "lost", ME, "--yes")
-    assert done.returncode == 1
-    assert done.stdout.startswith(f"1 pending login denied.\n1 session of {ME} ended.\n")
-    assert done.stderr.startswith(
-        "The phone is not disabled at IAMPASS yet, and approves nothing here: the agent tells IAMPASS again."
-    )
-    assert "no answer" in done.stderr or "refused" in done.stderr
-    assert login.over
-    with contextlib.suppress(LookupError):  # it has been ended meanwhile
-        agent.world.sandbox.approve(request)  # whoever has the phone
-    assert waiting.finish().code == PamCode.ABORT
 
 
 @dataclass(frozen=True)
