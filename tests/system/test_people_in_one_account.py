@@ -169,17 +169,6 @@ def test_each_is_covered_by_their_own_session_only(people: People) -> None:
     wait_for_records(people.world, ("covered", "alice"), ("covered", "bob"))
 
 
-def test_outside_of_a_login_session_that_is_kept_nobody_approves(people: People, alice: Shell) -> None:
-    elsewhere = ["setpriv", f"--reuid={SHARED}", f"--regid={SHARED}", "--init-groups", "sh", "-c", SUDO]
-    done = subprocess.run(elsewhere, env=ENVIRONMENT, capture_output=True, text=True, check=False)
-    assert "status=1" in done.stdout
-    people.keep(kept=False)
-    unkept = Shell(people, "alice")
-    unkept.run(SUDO, "who approved this login session\\. [^$]*status=1")
-    assert people.world.starts() == 1
-    wait_for_records(people.world, ("unlisted", ""))
-
-
 def test_sudo_does_not_remember_for_bob_that_alice_has_approved(alice: Shell, bob: Shell) -> None:
     alice.login.sendline(f"echo '{PASSWORD}' | sudo -S -p '' -v; echo status=$?")
     alice.world.sandbox.approve(alice.request())

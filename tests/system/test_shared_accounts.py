@@ -128,30 +128,12 @@ def test_who_only_has_the_public_key_of_another_person_is_not_that_person(keys: 
     keys.approved_by("bob", *keys.offering("alice.pub", "bob"))
 
 
-def test_a_key_that_is_allowed_but_is_nobodys_is_denied(keys: Keys) -> None:
-    keys.admit("stranger")  # whoever uses the account can do that
-    keys.denied(*keys.offering("stranger"), outcome="unlisted", because=keys.print_of("stranger"))
-    keys.world.machine.change(services="{sshd: {approver: key, otherwise: user}}")
-    login = keys.world.login(SHARED, *keys.offering("stranger"))
-    login.enter()
-    keys.world.approve(SHARED)
-    assert login.finish() == 0
-    assert keys.world.record()["IAMPASS_APPROVER"] == SHARED
-
-
 def test_no_key_of_their_own_makes_anybody_their_own_second_person(keys: Keys) -> None:
     keys.admit("bob", "stranger")
     keys.world.machine.change(services="{sshd: {approver: {users: [bob, alice]}}}")
     keys.world.mark()
     keys.approved_by("alice", *keys.offering("bob"))
     keys.denied(*keys.offering("stranger"), outcome="unlisted", because=keys.print_of("stranger"))
-
-
-def test_a_person_whose_key_was_removed_is_denied(keys: Keys) -> None:
-    keys.admit(*PEOPLE)
-    assert run_command("user", "remove-key", "alice").returncode == 0
-    keys.denied(*keys.offering("alice"), outcome="unlisted", because=keys.print_of("alice"))
-    keys.approved_by("bob", *keys.offering("bob"))
 
 
 def test_a_key_in_a_forwarded_agent_is_its_owners(keys: Keys) -> None:
@@ -239,17 +221,6 @@ def test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out(keys: Ke
     login.finish()
 
 
-def test_two_keys_that_sshd_demands_must_be_of_one_person(keys: Keys, folder: Path) -> None:
-    methods = "AuthenticationMethods=publickey,publickey,keyboard-interactive:pam"
-    keys.admit("alice", "alice2", "bob")
-    with Sshd(folder / "two-keys", methods, way="key") as two:
-        keys.world.sshd, shared = two, keys.world.sshd
-        keys.world.mark()
-        keys.denied(*keys.offering("alice", "bob"), outcome="misconfigured", because="several people")
-        keys.approved_by("alice", *keys.offering("alice", "alice2"))
-        keys.world.sshd = shared
-
-
 # The quiet way
 
 
@@ -293,17 +264,6 @@ def test_a_key_that_sshd_asks_about_need_not_be_the_one_that_logs_in(keys: Keys,
         assert keys.world.sshd_log("Accepted certificate ID")
         assert "-cert-" not in asked.read_text()
         keys.world.sshd = shared
-
-
-def test_in_the_account_phase_no_key_names_anybody(keys: Keys, folder: Path) -> None:
-    keys.admit("alice")
-    for otherwise in ("deny", "user"):
-        keys.world.machine.change(services=f"{{sshd: {{approver: key, otherwise: {otherwise}}}}}")
-        with Sshd(folder / "quiet-shared", way="quiet") as quiet:
-            keys.world.sshd, shared = quiet, keys.world.sshd
-            keys.world.mark()
-            keys.denied(*keys.offering("alice"), outcome="misconfigured", because="setup sshd --prompt")
-            keys.world.sshd = shared
 
 
 # The person

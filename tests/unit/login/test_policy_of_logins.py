@@ -50,12 +50,6 @@ def test_outside_of_a_kept_login_session_it_is_denied_or_the_phone_of_the_caller
     assert who(login=to_root, account=ROOT, otherwise=Otherwise.USER) == Person("bob", BOB)
 
 
-def test_a_login_session_that_two_people_approved_is_denied_whatever_the_setting_says() -> None:
-    for otherwise in Otherwise:
-        with pytest.raises(policy.PolicyError, match=r'several people .*: "alice", "carol"'):
-            who("carol", "alice", otherwise=otherwise)
-
-
 def test_su_to_another_user_than_root_asks_that_users_own_phone() -> None:
     to_alice = Login("alice", "su", ruser="bob", real_uid=BOB.uid)
     assert who("carol", login=to_alice, account=ALICE) == Person("alice", ALICE)
