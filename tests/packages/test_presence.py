@@ -316,17 +316,6 @@ def test_who_does_not_come_from_the_login_asks_the_phone(
     assert_covered(fleet.web, cursor)
 
 
-def test_what_runs_for_the_user_outside_of_the_login_asks_the_phone(fleet: Fleet, shell: Shell) -> None:
-    cursor = fleet.web.cursor()
-    command = TO_WEB.format(key="/home/alice/.ssh/id_ed25519")
-    shell.say(f"systemd-run --user --quiet {command}")
-    fleet.answer("deny")
-    (record,) = wait_for(lambda: decided(fleet.web, cursor), "the login is recorded")
-    assert record["IAMPASS_OUTCOME"] == "denied"
-    shell.say(f"ssh {QUIET} web.example.com true")
-    assert_covered(fleet.web, cursor)
-
-
 def test_a_master_connection_ends_with_the_login_that_made_it(fleet: Fleet, shell: Shell) -> None:
     """Its process outlives the login, and is in the scope of that still."""
     shell.say(f"ssh {QUIET} -MNf -S /tmp/master web.example.com < /dev/null > /dev/null 2>&1")
@@ -368,27 +357,6 @@ def test_all_end_with_the_login_on_the_bastion(fleet: Fleet, shell: Shell, inner
     assert "session_ended" in {each.get("IAMPASS_EVENT") for each in fleet.web.journal_now(cursor)}
     if how == "phone lost":
         enroll(fleet.bastion, fleet.phone, "pam-iampass-gateway enroll alice --group staff")
-
-
-def test_a_login_whose_host_was_off_the_net_ends_once_it_is_back(
-    fleet: Fleet, shell: Shell, inner: Terminal
-) -> None:
-    link = ("nsenter", "-t", str(fleet.bastion.pid), "--net", "ip", "link", "set", "host1")
-    subprocess.run([*link, "down"], check=True)
-    try:
-        fleet.phone.move(shell.number, "end")
-        wait_for(lambda: not sessions(fleet.bastion), "the login on the bastion ends")
-        assert sessions(fleet.web), "nobody could tell it"
-    finally:
-        subprocess.run([*link, "up"], check=True)
-    wait_for(lambda: not sessions(fleet.web), "the login on web ends", 120.0)
-
-
-def test_a_login_ends_although_its_agent_was_killed(fleet: Fleet, shell: Shell, inner: Terminal) -> None:
-    agent = fleet.web.run("systemctl", "show", "-P", "MainPID", "pam-iampass-agent.service").stdout.strip()
-    fleet.web.run("kill", "-9", agent)
-    fleet.phone.move(shell.number, "end")
-    wait_for(lambda: not sessions(fleet.web), "the login on web ends")
 
 
 def test_a_login_ends_although_the_gateway_was_away_when_the_other_one_did(
