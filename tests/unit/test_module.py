@@ -20,7 +20,7 @@ from pam_iampass.outcome import Decision, Login, Outcome, PamCode
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import Door, Told
 from tests.support.in_time import BUSY, in_time
-from tests.support.sandbox import HttpStatus, Sandbox, SessionState
+from tests.support.sandbox import HttpStatus, SessionState
 from tests.support.setting import ME, Setting
 from tests.support.world import PATIENCE
 
@@ -110,14 +110,6 @@ def test_nobody_answers_in_time(world: Setting) -> None:
     assert world.open_sessions == 0
 
 
-def test_a_user_without_a_device(world: Setting) -> None:
-    world.sandbox.add_user(Setting.token, device=False)
-    told = world.login()
-    assert told.code == PamCode.ABORT
-    assert told.errors == ["No phone is registered for you at IAMPASS. Please ask your administrator."]
-    assert world.outcome() == ("no_device", "denied")
-
-
 def test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token(world: Setting) -> None:
     world.configure(unavailable="ignore")
     world.sandbox.misbehave("start", HttpStatus(404), times=None)
@@ -131,15 +123,6 @@ def test_an_answer_of_not_found_denies_and_says_what_to_check_without_the_token(
     assert world.sandbox.application_id in reason
     assert "Check application_id and server" in reason
     assert Setting.token not in str(world.only_record())
-
-
-def test_a_session_that_iampass_no_longer_knows_has_ended(world: Setting) -> None:
-    world.configure(unavailable="ignore")
-    world.sandbox.misbehave("poll", HttpStatus(404), times=None)
-    told = world.login()
-    assert told.errors == ["The request was ended before it was approved."]
-    assert world.outcome() == ("denied", "denied")
-    assert world.calls.count("poll") == 1
 
 
 def test_no_account_of_this_machine_is_denied_before_any_prompt(world: Setting) -> None:
@@ -231,24 +214,6 @@ def test_an_unknown_argument_denies_and_is_named(world: Setting, arguments: tupl
     assert world.calls == []
 
 
-def test_broken_settings_deny_whatever_the_policy_for_outages_says(world: Setting) -> None:
-    world.configure(unavailable="ignore", methods="[telepathy]")
-    told = world.login()
-    assert told.code == PamCode.ABORT
-    assert told.errors == ["The phone check is misconfigured on this machine. Please ask your administrator."]
-    assert world.outcome() == ("misconfigured", "denied")
-    assert "iampass.yaml:" in world.only_record()["IAMPASS_REASON"]
-
-
-@pytest.mark.parametrize("name", ["iampass.yaml", "users.yaml", "application-secret", "ca.pem"])
-def test_a_missing_file_denies_and_is_named(world: Setting, name: str) -> None:
-    world.configure(unavailable="ignore", unlisted_users="ignore")
-    (world.folder / name).unlink()
-    assert world.login().code == PamCode.ABORT
-    assert world.outcome() == ("misconfigured", "denied")
-    assert name in world.only_record()["IAMPASS_REASON"]
-
-
 @pytest.mark.parametrize(("policy", "code"), [("deny", PamCode.ABORT), ("ignore", PamCode.IGNORE)])
 @pytest.mark.parametrize("service", ["sshd", "login"])
 def test_an_outage_before_the_request_goes_as_the_policy_says(
@@ -316,22 +281,6 @@ def test_any_status_but_active_is_no_approval(world: Setting, status: str, outco
     world.wait_for_ends()
 
 
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        ("cancelled", "Denied on your phone."),
-        ("failed", "Your phone did not recognize you."),
-        ("timeout", NOBODY_ANSWERED),
-        ("closed", "The request was ended before it was approved."),
-        ("walkaway", "Your phone is not near you."),
-    ],
-)
-def test_the_person_reads_why_it_was_not_approved(world: Setting, status: str, message: str) -> None:
-    world.sandbox.misbehave("poll", SessionState(status), times=None)
-    assert world.login().errors == [message]
-    assert status == "timeout" or f"(status {status})" in world.only_record()["IAMPASS_REASON"]
-
-
 def test_the_person_reads_once_that_the_phone_is_at_work(world: Setting) -> None:
     world.sandbox.misbehave("poll", SessionState("identifying"), times=2)
     told = world.login()
@@ -382,21 +331,6 @@ def test_a_clock_that_had_to_be_corrected_is_named_in_the_record_of_the_login(
         world.sandbox.clock_skew = 0.0
     written = world.only_record()["IAMPASS_REASON"]
     assert re.fullmatch(f"{reason}this machine's clock is {clock}", written), written
-
-
-def test_a_refused_secret_is_no_outage(world: Setting) -> None:
-    world.configure(unavailable="ignore")
-    world.write("application-secret", "wrong")
-    assert world.login().code == PamCode.ABORT
-    assert world.outcome() == ("misconfigured", "denied")
-
-
-def test_a_certificate_that_is_not_trusted_is_no_outage(world: Setting) -> None:
-    with Sandbox() as stranger:
-        world.write("ca.pem", stranger.ca_file.read_text())
-        world.configure(unavailable="ignore")
-        assert world.login().code == PamCode.ABORT
-    assert world.outcome() == ("misconfigured", "denied")
 
 
 def test_when_the_application_dies_the_session_is_ended_within_a_second(world: Setting) -> None:
