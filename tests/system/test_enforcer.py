@@ -181,13 +181,6 @@ def test_a_login_without_a_terminal_ends_once_other_hosts_could_end_those_that_b
         assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
-def test_a_process_that_heeds_no_signal_is_killed(session: str) -> None:
-    login = LoginSession("alice", f"trap '' TERM HUP; echo {READY}; while :; do sleep 1; done")
-    login.register(session)
-    assert ask(Verb.END, session) == DONE
-    assert login.process.wait(PATIENCE) == -signal.SIGKILL
-
-
 #: Ends a kept session in a process that serves no other request: with its id, and what is not to be as usual.
 _SCRIPT = f"""
 import sys

@@ -78,18 +78,6 @@ def test_a_client_that_is_killed_while_the_phone_rings_ends_the_request(either: 
     assert either.starts() == 1
 
 
-def test_over_ipv6_too(world: World, folder: Path) -> None:
-    with Sshd(folder / "ipv6", "ListenAddress=::1", keys=folder / "key-and-phone") as sshd:
-        there = ("HostName=::1", f"HostKeyAlias=[127.0.0.1]:{sshd.port}")
-        login = sshd.login("alice", options=there)
-        login.enter()
-        session = world.request("alice")
-        since = time.monotonic()
-        kill(login)
-        assert_withdrawn(world, session, since)
-        assert world.record()["IAMPASS_RHOST"] == "::1"
-
-
 UNIX_SOCKET = Path("/run/iampass-test-ssh.socket")
 #: As systemd's ssh generator sets it up for all users of the machine, and how its client connects.
 PROXY = f"/usr/lib/systemd/systemd-ssh-proxy unix{UNIX_SOCKET} 22"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from tests.support.agent import listeners
 from tests.support.black_hole import all_ports_taken
 from tests.support.command import run_command
 from tests.support.installation import Installation
-from tests.support.pam_files import SSHD, asking
+from tests.support.pam_files import asking
 from tests.support.sshd import Login, Sshd
 from tests.support.world import PASSWORD, PATIENCE, World, token_of, uid_of, wait_until
 
@@ -241,32 +240,3 @@ def test_what_su_has_started_is_ended_although_its_caller_kills_su(
     assert [each["id"] for each in stored("alice")] == [shell.id]
     subprocess.run(["pkill", "-KILL", "-u", "bob", "-x", "sleep"], check=True)
     shell.end()
-
-
-@pytest.fixture
-def no_audit_session() -> Iterator[None]:
-    """sshd begins no audit session, as in containers where pam_loginuid can set nothing."""
-    before = SSHD.read_text()
-    SSHD.write_text(re.sub(r"(?m)^.*pam_loginuid.*\n", "", before))
-    yield
-    SSHD.write_text(before)
-
-
-@pytest.mark.usefixtures("enforcer", "no_audit_session")
-def test_what_heeds_no_signal_ends_with_its_login_without_logind_and_audit_session(kept: World) -> None:
-    """Also what has left its parent, but not the session of its terminal."""
-    script = Path("/run/heeds-nothing.sh")
-    script.write_text("trap '' HUP TERM; while :; do sleep 1; done")
-    shell = Shell(kept, "bob")
-    registration = Path("/run/iampass/logins", f"{shell.id}.{shell.kept['logins'][0]['pid']}")
-    assert "audit_session" not in registration.read_text()
-    each = f"bash {script} [123]"
-    shell.login.sendline(f"nohup bash {script} 1 & (bash {script} 2 &); exec bash {script} 3")
-    wait_until(lambda: len(running(each)) == 3, "they have not begun")
-    kept.sandbox.close(shell.request)
-    try:
-        wait_until(lambda: not running(each), "they go on")
-    finally:
-        for pid in running(each):
-            os.kill(pid, signal.SIGKILL)
-    shell.login.finish()

@@ -133,3 +133,15 @@ def test_a_time_out_after_waiting_for_another_login_is_no_outage(world: Setting)
         assert door.finish().code == PamCode.ABORT
         assert world.outcome() == ("unavailable", "denied")
         assert world.login(service="login", uid="0").code == PamCode.IGNORE
+
+
+def test_for_a_client_that_has_hung_up_already_no_phone_rings(world: Setting) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener, socket.create_connection(listener.getsockname()) as client, listener.accept()[0] as server:
+        own, there = client.getsockname(), client.getpeername()
+        client.close()
+        assert server.recv(1) == b""
+        told = world.login(ssh_auth_info="", ssh_connection=f"{own[0]} {own[1]} {there[0]} {there[1]}")
+    assert told.code == PamCode.MAXTRIES
+    assert world.calls == []
+    assert world.outcome() == ("cancelled", "denied")
