@@ -147,6 +147,8 @@ def test_a_proxy_is_asked_for_a_tunnel_and_sees_nothing_of_the_request() -> None
         (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "status 407"),
         (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "status 302"),
         (b"SSH-2.0-OpenSSH\r\n", "invalid response"),
+        (b"HTTP/1.1 +20 OK\r\n\r\n", "invalid response"),
+        (b"ICY 200 OK\r\n\r\n", "invalid response"),
     ],
 )
 def test_a_proxy_that_refuses_is_no_outage(answer: bytes, said: str) -> None:

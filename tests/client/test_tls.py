@@ -16,7 +16,7 @@ import pytest
 
 from pam_iampass.client import AuthenticationAPI, TLSFailure, Unavailable
 from pam_iampass.client.connection import Network, system_certificates, tls_context
-from tests.client.talk import CONFIDENTIAL, USER, api_to, polled, seconds, session_on
+from tests.client.talk import CONFIDENTIAL, USER, api_to, make_transport, polled, seconds, session_on
 from tests.support.deadline import PATIENCE
 from tests.support.in_time import BUSY
 from tests.support.scripted_server import (
@@ -128,11 +128,15 @@ def flooding_server(seconds: float) -> Iterator[str]:
 
 
 def test_messages_without_end_hold_no_handshake_beyond_the_deadline() -> None:
-    with flooding_server(PATIENCE) as url:
-        api = AuthenticationAPI("a", "b", url, authority().ca_file)
+    with (
+        flooding_server(PATIENCE) as url,
+        contextlib.closing(make_transport(url, authority().ca_file)) as transport,
+    ):
         before = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            api.authenticate_user(USER, deadline=seconds(1.0), attempts=1)
+            AuthenticationAPI("a", "b", transport=transport).authenticate_user(
+                USER, deadline=seconds(1.0), attempts=1
+            )
         assert 0.9 < time.monotonic() - before < 1.0 + BUSY
     assert caught.value.timed_out
     assert not caught.value.outage

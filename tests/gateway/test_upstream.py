@@ -15,14 +15,13 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from pam_iampass.client import LocalFailure, ProtocolError, Refused, Session, Status, Unavailable, connection
+from pam_iampass.client import LocalFailure, Refused, Session, Status, Unavailable, connection
 from pam_iampass.client.call import Call
 from pam_iampass.client.connection import Deadline, Network
 from pam_iampass.client.errors import IampassError
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.tcp import first_reachable
 from pam_iampass.gateway.base.upstream import Lane, Upstream
-from tests.client.connect_proxy import connect_proxy
 from tests.client.talk import (
     APPLICATION,
     DEADLINE,
@@ -34,9 +33,7 @@ from tests.client.talk import (
     started,
 )
 from tests.client.test_authentication import signature_holds
-from tests.client.test_tls import flooding_server
 from tests.support.black_hole import black_hole
-from tests.support.deadline import PATIENCE
 from tests.support.in_time import BUSY
 from tests.support.scripted_server import (
     ACCEPT,
@@ -49,7 +46,6 @@ from tests.support.scripted_server import (
     hang,
     reset,
     scripted_server,
-    slow_handshake,
 )
 
 T = TypeVar("T")
@@ -109,69 +105,6 @@ def test_polls_that_hang_leave_room_for_a_start_and_wait_for_no_outage() -> None
     play(test)
 
 
-@pytest.mark.parametrize(
-    "user", ["a/b", "..a", "%2f%2F%", "a+b c", "ü€\N{GRINNING FACE}", "a?b#c", "a;b=c&d", "~'(!)*"]
-)
-def test_the_url_of_a_start_is_sent_byte_for_byte_as_it_was_signed(user: str) -> None:
-    async def test() -> None:
-        with scripted_server() as server:
-            server.add(started(server))
-            async with upstream_to(server) as upstream:
-                call = upstream.application.start(user, None, 60)
-                await upstream.call(call, 20.0, Lane.decisions)
-            (request,) = server.requests
-            assert call.url == f"{server.url}{request.target}"
-            assert signature_holds(request, APPLICATION, SECRET)
-
-    play(test)
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["/a/../b/./c", "//a//b", "/%2f%7E%zz", "/a?b=%20&c=+&&d", "/a;b/c'?x=/../y", '/a"b^c|d`{e}', "/[]"],
-)
-def test_no_url_of_a_session_is_changed(path: str) -> None:
-    async def test() -> None:
-        with scripted_server(polled("active")) as server:
-            async with upstream_to(server) as upstream:
-                assert await upstream.call(a_poll(server, path), 20.0, Lane.polls) is Status.active
-            (request,) = server.requests
-            assert request.target == path
-            assert signature_holds(request, TOKEN, SESSION_SECRET)
-
-    play(test)
-
-
-def test_the_headers_are_those_of_the_client() -> None:
-    async def test() -> None:
-        with scripted_server(polled("active")) as server:
-            server.add(started(server), answer(200, {"status": True}))
-            async with upstream_to(server) as upstream:
-                await upstream.call(a_poll(server), 20.0, Lane.polls)
-                session = await start(upstream)
-                await upstream.call(cast("Call[bool]", session.end()), 20.0, Lane.decisions)
-            signed = {
-                *("authentication", "x-iampass-authentication-timestamp", "x-iamoass-authentication-version"),
-                *("host", "content-type", "user-agent", "accept-encoding"),
-            }
-            named = [{name.lower() for name, _ in request.headers} for request in server.requests]
-            assert named == [signed, signed | {"content-length"}, signed | {"content-length"}]
-            assert {request.header("Accept-Encoding") for request in server.requests} == {"identity"}
-
-    play(test)
-
-
-def test_a_call_of_another_server_is_not_made() -> None:
-    async def test() -> None:
-        with scripted_server(polled("active")) as server, scripted_server() as other:
-            async with upstream_to(other) as upstream:
-                with pytest.raises(ValueError, match="another server"):
-                    await upstream.call(a_poll(server), 20.0, Lane.polls)
-            assert (server.connections, other.connections) == (0, 0)
-
-    play(test)
-
-
 @pytest.mark.parametrize("ending", ["reset", "cut", "close"])
 def test_a_kept_alive_connection_that_ends_under_a_request_may_have_carried_it(ending: str) -> None:
     async def test() -> None:
@@ -226,31 +159,6 @@ def test_what_a_server_sends_unasked_is_no_answer_to_the_next_request() -> None:
                 server.add(pending)
                 assert await upstream.call(poll, 20.0, Lane.polls) is Status.pending
             assert server.connections == 2
-
-    play(test)
-
-
-def test_a_handshake_that_takes_all_the_time_is_no_outage() -> None:
-    async def test() -> None:
-        with scripted_server(slow_handshake(0.1)) as server:
-            async with upstream_to(server, connect_seconds=0.3) as upstream:
-                call = upstream.application.start(USER, None, None)
-                error = await failure(upstream.call(call, 1.0, Lane.decisions))
-            assert (error.may_have_started, error.timed_out, error.outage) == (False, True, False)
-
-    play(test)
-
-
-def test_messages_without_end_hold_no_handshake_of_the_gateway_beyond_its_deadline() -> None:
-    async def test() -> None:
-        with flooding_server(PATIENCE) as url:
-            upstream = Upstream(url, "a", "b", authority().ca_file)
-            before = time.monotonic()
-            call = upstream.application.start(USER, None, None)
-            error = await failure(upstream.call(call, 1.0, Lane.decisions))
-            assert time.monotonic() - before < 1.0 + BUSY
-            await upstream.close()
-            assert (error.may_have_started, error.timed_out, error.outage) == (False, True, False)
 
     play(test)
 
@@ -417,18 +325,6 @@ def test_a_lookup_that_does_not_end_is_no_outage() -> None:
                 error = await failure(start(upstream, seconds=1.0))
                 ends.set()
         assert (error.outage, error.may_have_started) == (False, False)
-
-    play(test)
-
-
-@pytest.mark.parametrize("head", [b"HTTP/1.1", b"HTTP/1.1 2", b"HTTP/1.1 +20 OK", b"ICY 200 OK"])
-def test_a_proxy_that_speaks_something_else_is_no_outage(head: bytes) -> None:
-    async def test() -> None:
-        with scripted_server() as server, connect_proxy(answer=head + b"\r\n\r\n") as proxy:
-            async with upstream_to(server, proxy=proxy.url) as upstream:
-                with pytest.raises(ProtocolError) as caught:
-                    await start(upstream)
-                assert not caught.value.may_have_started
 
     play(test)
 

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.client import talk
+from tests.client.test_authentication import *  # noqa: F403
 from tests.client.test_clock import *  # noqa: F403
 from tests.client.test_connecting import *  # noqa: F403
 from tests.client.test_faults import *  # noqa: F403
 from tests.client.test_outage import *  # noqa: F403
 from tests.client.test_retries import *  # noqa: F403
+from tests.client.test_session import *  # noqa: F403
 from tests.client.test_sharing import *  # noqa: F403
 from tests.client.test_tls import *  # noqa: F403
 from tests.gateway.upstream_transport import UpstreamTransport
@@ -21,7 +23,10 @@ _UNENDED = (
 )
 _INTERIM = "aiohttp passes over interim responses, as RFC 9110 (15.2) asks"
 _FULL = "a gateway's connections to IAMPASS begin with a full handshake"
+_EMPTY = "aiohttp would leave out the question mark of an empty query: such a URL is refused"
 DIFFERENT = {
+    "a_url_is_sent_and_signed_byte_for_byte_as_it_was_given[https://localhost:{port}-/?]": _EMPTY,
+    "a_url_is_sent_and_signed_byte_for_byte_as_it_was_given[HTTPS://LOCALHOST:{port}-/?]": _EMPTY,
     "a_further_connection_goes_on_with_the_tls_session_for_an_hour_after_the_certificate_was_verified": _FULL,
     "a_server_with_another_certificate_is_refused_although_a_session_is_offered": _FULL,
     "each_fault_is_its_error_in_time_after_one_try[a large body without length-poll]": _UNENDED,
