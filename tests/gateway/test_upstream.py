@@ -105,6 +105,17 @@ def test_polls_that_hang_leave_room_for_a_start_and_wait_for_no_outage() -> None
     play(test)
 
 
+def test_a_call_of_another_server_is_not_made() -> None:
+    async def test() -> None:
+        with scripted_server(polled("active")) as server, scripted_server() as other:
+            async with upstream_to(other) as upstream:
+                with pytest.raises(ValueError, match="another server"):
+                    await upstream.call(a_poll(server), 20.0, Lane.polls)
+            assert (server.connections, other.connections) == (0, 0)
+
+    play(test)
+
+
 @pytest.mark.parametrize("ending", ["reset", "cut", "close"])
 def test_a_kept_alive_connection_that_ends_under_a_request_may_have_carried_it(ending: str) -> None:
     async def test() -> None:
