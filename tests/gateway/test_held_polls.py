@@ -23,12 +23,16 @@ from tests.support.gateway import RunningGateway, settings_for
 from tests.support.sandbox import Sandbox
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
-from tests.unit.login.test_hang_up import as_sshd_names_it
 
 __all__ = ["gateway", "host"]
 
 LONG = 240
 """Seconds: longer than a test waits."""
+
+
+def as_sshd_names_it(client: socket.socket) -> dict[str, Any]:
+    own, server = client.getsockname(), client.getpeername()
+    return {"ssh_auth_info": "", "ssh_connection": f"{own[0]} {own[1]} {server[0]} {server[1]}"}
 
 
 class Counting(Dispatcher[Gateway]):

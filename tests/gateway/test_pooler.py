@@ -41,7 +41,6 @@ pytestmark = pytest.mark.long
 SAME = (
     test_start.test_a_host_asks_a_person_and_learns_what_they_answer,
     test_start.test_a_repeat_waits_for_a_call_that_is_under_way,
-    test_start.test_a_nonce_is_good_once_over_all_gateways,
     test_start.test_a_host_that_hangs_up_does_not_stop_its_request,
     test_start.test_a_host_has_one_request_on_a_phone_at_a_time,
     test_host_sessions.test_an_end_is_good_once,

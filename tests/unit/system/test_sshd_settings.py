@@ -11,7 +11,9 @@ from pam_iampass.system.programs import CommandUnavailable
 from tests.support.folders import put
 
 
-def test_an_sshd_whose_libraries_are_being_upgraded_has_not_rejected_its_configuration(tmp_path: Path) -> None:
+def test_an_sshd_whose_libraries_are_being_upgraded_has_not_rejected_its_configuration(
+    tmp_path: Path,
+) -> None:
     complaint = "sshd: error while loading shared libraries: libcrypto.so.3: cannot open shared object file"
     program = put(tmp_path / "sshd", f"#!/bin/sh\necho '{complaint}' >&2\nexit 127\n", 0o755)
     with pytest.raises(CommandUnavailable, match="libcrypto"):
