@@ -33,7 +33,7 @@ SECTION = "One approval for a bastion and what is behind it"
 SETTINGS = TypedPage("docs/bastion.md").block(SECTION, "session:") + "  check: 2s\nthrottle: {spacing: 0s}\n"
 #: A busy machine may need longer than two seconds. That they are two is shown elsewhere (gateway/test_presence.py).
 LONGER = """\
-file=/usr/lib/python3/dist-packages/pam_iampass/gateway/presence.py
+file=/usr/lib/python3/dist-packages/pam_iampass/gateway/requests/presence.py
 grep -q '^ANSWER_SECONDS = 2$' $file
 sed -i 's/^ANSWER_SECONDS = 2$/ANSWER_SECONDS = 8/' $file
 """
