@@ -732,6 +732,12 @@ MUTANTS = {
             "test_another_way_into_sshd_is_tried_and_the_one_before_comes_back",
         ),
         Mutant(
+            "a file that an upgrade adds beside one that it replaces stays without our lines",
+            "if change.path not in known)",
+            "if change.path in lost)",
+            "test_an_upgrade_that_replaces_one_file_of_the_program_and_adds_another_leaves_lines_in_both",
+        ),
+        Mutant(
             "the watch does not look at the settings of sshd and sudo",
             "(*switched_off.of_files(name, stacks), *self._program(name, stacks))",
             "(*switched_off.of_files(name, stacks),)",
