@@ -96,11 +96,11 @@ def test_the_journal_has_the_fields_of_a_hosts_records_and_the_host(
 def test_an_alert_reads_no_records_of_other_hosts_and_is_one_whatever_its_end_says(
     conninfo: str, monkeypatch: pytest.MonkeyPatch, host: str | None
 ) -> None:
-    asked: list[tuple[str, tuple[object, ...]]] = []
+    asked: list[tuple[str, dict[str, object]]] = []
 
-    async def noted(connection: Connection, statement: str, *values: object) -> Any:
-        asked.append((statement, values))
-        return await one(connection, statement, *values)
+    async def noted(connection: Connection, statement: str, **named: object) -> Any:
+        asked.append((statement, named))
+        return await one(connection, statement, **named)
 
     async def use(database: Database) -> list[str]:
         async with database.transaction() as connection:
@@ -111,7 +111,7 @@ def test_an_alert_reads_no_records_of_other_hosts_and_is_one_whatever_its_end_sa
             for end in ("; one", "; two"):
                 await records.alert(connection, host, "again", more=end)
             connection.later("ANALYZE record")
-            rows = await many(connection, f"EXPLAIN {asked[0][0]}", *asked[0][1])
+            rows = await many(connection, f"EXPLAIN {asked[0][0]}", **asked[0][1])
             found = await records.read(connection, Filter(), 10)
             assert [each.fields["reason"] for each in found if each.kind is Kind.ALERT] == ["again; one"]
             return [row["QUERY PLAN"] for row in rows]
