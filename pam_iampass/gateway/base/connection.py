@@ -17,12 +17,14 @@ from psycopg.abc import Params, PQGen, Query
 from psycopg.rows import DictRow, RowMaker
 
 from pam_iampass.gateway.base import reach
-from pam_iampass.gateway.base.reach import servers
 
 T = TypeVar("T")
 
 # Statements see what those before them have waited for, whatever the database's default is.
 _BEGIN = b"BEGIN ISOLATION LEVEL READ COMMITTED"
+_WRITES = re.compile(rb"\b(INSERT|UPDATE|DELETE)\b")
+_OTHERS_SECONDS = 1.0
+"""How long a process that starts waits for further servers, once one takes writes."""
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
@@ -129,9 +131,8 @@ class Connection(psycopg.AsyncConnection[DictRow]):
         try:
             return await super().wait(gen, None)
         except (psycopg.errors.DiskFull, psycopg.errors.IoError) as error:
-            if (
-                self._writes
-            ):  # a search that needs too much room for its temporary files says nothing about logins
+            # A search that needs too much room for its temporary files says nothing about logins.
+            if self._writes:
                 self.lacked_room = error
             raise
 
@@ -144,8 +145,6 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
 
 Connect = Callable[[str], Awaitable[Connection]]
-
-_WRITES = re.compile(rb"\b(INSERT|UPDATE|DELETE)\b")
 
 
 class Lock(enum.IntEnum):
@@ -215,7 +214,7 @@ class Primary:
     """
 
     def __init__(self, conninfo: str) -> None:
-        self.servers = servers(conninfo)
+        self.servers = reach.servers(conninfo)
         """The one that was the primary last comes first: others may take long to refuse."""
         self.history = ("", 0)
         """As of a Connection."""
@@ -291,9 +290,8 @@ async def _learned(connect: Connect, server: str) -> Connection:
             asyncio.shield(asked), reach.CONNECT_SECONDS
         )
     except BaseException as error:
-        if (
-            not asked.done()
-        ):  # cancelled, it would wait for its server, which may hang; without one it fails at once
+        # Cancelled, it would wait for its server, which may hang; without one it fails at once.
+        if not asked.done():
             with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as of_server:
                 of_server.shutdown(socket.SHUT_RDWR)
         await asyncio.gather(asked, return_exceptions=True)
@@ -315,7 +313,3 @@ async def _history(connection: Connection) -> tuple[tuple[str, int], str]:
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - the function returns a row
     return (row["system"], row["timeline"]), row["started"]
-
-
-_OTHERS_SECONDS = 1.0
-"""How long a process that starts waits for further servers, once one takes writes."""

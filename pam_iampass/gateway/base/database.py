@@ -39,8 +39,6 @@ from pam_iampass.gateway.base.connection import (
     UnknownOutcome,
     row_maker,
 )
-from pam_iampass.gateway.base.migration import require_schema, schema_version
-from pam_iampass.gateway.base.reach import is_unreachable
 
 # The pool reports a failure at each attempt of each connection; the caller that needs one reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -215,7 +213,7 @@ class Database:
             return await self._pool.getconn(reach.CONNECT_SECONDS)
         except (TimeoutError, PoolTimeout, psycopg.OperationalError) as error:
             # The pool says the same when the database refuses and when all connections are in use.
-            unreachable = await is_unreachable(self._conninfo)
+            unreachable = await reach.is_unreachable(self._conninfo)
             why = "it cannot be reached" if unreachable else _line(error) or "all are in use"
             away = DatabaseAway(f"no connection to the database: {why}", unreachable=unreachable)
             self.say("the database does not answer this gateway", why)
@@ -242,7 +240,7 @@ class Database:
         DatabaseError, which has the words of PostgreSQL if it takes no connection."""
         try:
             async with self.transaction() as connection:
-                return await require_schema(connection)
+                return await migration.require_schema(connection)
         except DatabaseAway as away:
             said = await self._refusal()
             raise DatabaseAway(said, unreachable=away.unreachable) if said else away from None
@@ -291,12 +289,6 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-# Rows
-
-
-# Migrations
-
-
 async def migrate(database: Database) -> tuple[int, int]:
     """Make the migrations that are missing, each in a transaction. Returns the versions before and after.
 
@@ -310,7 +302,7 @@ async def migrate(database: Database) -> tuple[int, int]:
             connection.take_time()
             await connection.execute("SET LOCAL lock_timeout = '2s'")
             await connection.execute("SELECT pg_advisory_xact_lock(%s)", (Lock.MIGRATIONS.value,))
-            version = await schema_version(connection)
+            version = await migration.schema_version(connection)
             before = version if before is None else before
             if version >= len(migration.migrations()):
                 return before, version

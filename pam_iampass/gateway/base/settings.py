@@ -259,9 +259,8 @@ class _GatewayReader(SchemaReader):
         secret, previous = self.secrets(credential(values.pop("application_secret_file")))
         key = self._key(values.pop("key_file"))
         key_file = values["certificate_key_file"] = credential(values["certificate_key_file"])
-        if CREDENTIALS not in os.environ or _is_passed(
-            key_file
-        ):  # services that answer no host do not get it
+        # Services that answer no host do not get it.
+        if CREDENTIALS not in os.environ or _is_passed(key_file):
             self.trusted("certificate_key_file", key_file, secret=True)
         for name in ("server_ca_file", "ca_file", "certificate_file"):
             if values[name] is not None:

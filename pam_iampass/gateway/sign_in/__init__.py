@@ -1,1 +1,6 @@
-"""Who acts in the portal: passkeys, links, sign-ins, and what a touch is good for."""
+"""Who acts in the portal: passkeys, the links that register them, sign-ins, and what a touch is good for.
+
+A row counts only with its MAC, and only for the very person for whom it was made. Code that changes rows of a person
+has locked that person's row first, so that removing a person and ending sign-ins waits for nobody who waits for it.
+Until a database that was restored is confirmed, no row counts.
+"""

@@ -1,9 +1,4 @@
-"""Passkeys, the links that register them, and the sign-ins of people at the portal.
-
-A row counts only with its MAC, and only for the very person for whom it was made. Code that changes rows of a person
-has locked that person's row first, so that removing a person and ending sign-ins waits for nobody who waits for it.
-Until a database that was restored is confirmed, no row counts.
-"""
+"""The sign-ins of people at the portal."""
 
 from __future__ import annotations
 
