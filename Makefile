@@ -39,7 +39,7 @@ check: ## Run the tests that need neither root nor an installation, with the pyt
 T =
 K =
 # Where tests need the browser or the pooler.
-LONG = tests tests/ tests/browser% tests/gateway tests/gateway/ tests/gateway/test_pooler% tests/gateway/test_doctor%
+LONG = tests tests/ tests/browser% tests/gateway tests/gateway/ tests/gateway/test_pooler% tests/gateway/test_check%
 test: ## Run the tests in isolated roots of this machine (T=PATH K=EXPRESSION: some, long ones too; COVERAGE=1: measure it)
 	@$(ISOLATED_ROOT) --check --or-skip
 	@tests/support/requirements.sh $(if $(filter $(LONG),$(or $(T),$(if $(K),tests))),test-long,test)

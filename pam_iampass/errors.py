@@ -66,7 +66,7 @@ class Problem:
     remedy: str
     severity: Severity = Severity.ERROR
     kind: str = ""
-    """Its id in `docs/doctor.md`; empty for what doctor reports as configuration-error or configuration-warning."""
+    """Its id in `docs/findings.md`; empty for what doctor reports as configuration-error or configuration-warning."""
     evidence: str = ""
     """The facts that show it."""
     forcible: bool = False

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.check import held_up
+from pam_iampass.check.configuration import ConfigReport, check_config
+from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, listed
+from pam_iampass.check.user_status import user_status
 from pam_iampass.cli.output import STYLES, count, finding, line, show_json
 from pam_iampass.cli.parameters import config_option, json_option
 from pam_iampass.cli.user import summary
-from pam_iampass.doctor import held_up
-from pam_iampass.doctor.configuration import ConfigReport, check_config
-from pam_iampass.doctor.shut_out import GIVE_TOKENS, SHUT_OUT, listed
-from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import Problem, Severity
 
 _EPILOG = """\b

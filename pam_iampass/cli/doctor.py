@@ -11,12 +11,12 @@ from typing import Any
 
 import click
 
+from pam_iampass.check.catalogue import KINDS, WAY_IN_KINDS, WAYS_IN
+from pam_iampass.check.machine import Machine
+from pam_iampass.check.report import CheckReport, examine
+from pam_iampass.check.sshd_match import ADDRESS
 from pam_iampass.cli.output import STYLES, Part, finding, line, progress, show_json, verdict
 from pam_iampass.cli.parameters import USER, Parsed, config_option, json_option
-from pam_iampass.doctor.catalogue import KINDS, WAY_IN_KINDS, WAYS_IN
-from pam_iampass.doctor.machine import Machine
-from pam_iampass.doctor.report import DoctorReport, examine
-from pam_iampass.doctor.sshd_match import ADDRESS
 from pam_iampass.errors import Severity
 from pam_iampass.system import paths
 from pam_iampass.text import clean
@@ -73,7 +73,7 @@ def command(
     out. Other ways to log in or to become root that do not ask the phone are listed last. With USER, the report is
     about that user only. Nothing is changed, and no phone rings. Run it as root.
 
-    Each finding has one line of evidence and one line of advice. doctor.md, in
+    Each finding has one line of evidence and one line of advice. findings.md, in
     /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs, explains all findings.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
@@ -96,7 +96,7 @@ def command(
     ctx.exit(shown(report, as_json=as_json))
 
 
-def shown(report: DoctorReport, *, as_json: bool) -> int:
+def shown(report: CheckReport, *, as_json: bool) -> int:
     """Print a report; returns the exit status."""
     errors, warnings = (
         sum(found.severity is severity for found in report.findings)
@@ -109,7 +109,7 @@ def shown(report: DoctorReport, *, as_json: bool) -> int:
     return 1 if errors else 3 if warnings else 0
 
 
-def _show(report: DoctorReport, errors: int, warnings: int) -> None:
+def _show(report: CheckReport, errors: int, warnings: int) -> None:
     for found in report.findings:
         if found.kind not in WAY_IN_KINDS:
             severity = found.severity.value
@@ -126,7 +126,7 @@ def _show(report: DoctorReport, errors: int, warnings: int) -> None:
     verdict(errors, warnings, not_checked=report.not_checked)
 
 
-def monitored(report: DoctorReport, seconds: float, rollout_kinds: Collection[str]) -> int:
+def monitored(report: CheckReport, seconds: float, rollout_kinds: Collection[str]) -> int:
     """Print what a monitoring plugin prints (Monitoring Plugins Development Guidelines); returns the exit status.
 
     `rollout_kinds` are findings that do not count as warnings.
@@ -161,7 +161,7 @@ def _plain(text: str) -> str:
     return clean(text, 500).replace("|", "/")
 
 
-def _as_object(report: DoctorReport, errors: int, warnings: int) -> dict[str, Any]:
+def _as_object(report: CheckReport, errors: int, warnings: int) -> dict[str, Any]:
     return {
         "ok": not errors,
         "errors": errors,

@@ -26,6 +26,7 @@ import click
 
 from pam_iampass.agent.control import AgentUnavailable, ask
 from pam_iampass.audit.journal import Act
+from pam_iampass.check.iampass import has_phone
 from pam_iampass.cli.output import duration, finding, line, progress, record
 from pam_iampass.client import (
     Deadline,
@@ -41,7 +42,6 @@ from pam_iampass.config.settings import Settings
 from pam_iampass.config.user_table import Entry, UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import mail_address, name_error, phone_number, plain_name, token_error
-from pam_iampass.doctor.iampass import has_phone
 from pam_iampass.errors import ConfigurationError, EditRefused, PamIampassError, Problem, shown
 from pam_iampass.login.context import connect
 from pam_iampass.system import paths

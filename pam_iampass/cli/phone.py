@@ -10,6 +10,8 @@ import click
 
 from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
+from pam_iampass.check.iampass import PhoneState
+from pam_iampass.check.user_status import user_status
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import EnrollmentService, open_service, require_no_gateway
 from pam_iampass.cli.output import confirm, count, line, record, show_json, table
@@ -18,8 +20,6 @@ from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user import PHONES, ask_phones, tell_disabled
 from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.config.value_types import SecondPerson
-from pam_iampass.doctor.iampass import PhoneState
-from pam_iampass.doctor.user_status import user_status
 from pam_iampass.errors import EditRefused, PamIampassError, shown
 from pam_iampass.text import clean
 

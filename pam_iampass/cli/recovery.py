@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from pam_iampass.agent.control import ask
+from pam_iampass.check.codes import how_codes_are_used
+from pam_iampass.check.machine import Machine
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, finding, line, show_json
 from pam_iampass.cli.parameters import USER, account, json_option, person, yes_option
 from pam_iampass.config.settings import DEFAULT_PATH
-from pam_iampass.doctor.codes import how_codes_are_used
-from pam_iampass.doctor.machine import Machine
 from pam_iampass.text import clean
 
 _EPILOG = """\b

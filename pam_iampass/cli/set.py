@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from pam_iampass.audit.journal import Act
+from pam_iampass.check.configuration import check_config
 from pam_iampass.cli.output import STYLES, finding, line, record
 from pam_iampass.cli.parameters import config_option
 from pam_iampass.config.schema import SCHEMA, KeyOrSection, Section
 from pam_iampass.config.settings_editing import with_setting
-from pam_iampass.doctor.configuration import check_config
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.setup import files
 from pam_iampass.setup.files import Change

@@ -14,6 +14,8 @@ import click
 
 from pam_iampass.agent.control import ask
 from pam_iampass.audit.journal import Act
+from pam_iampass.check.iampass import PhoneState, phones_of
+from pam_iampass.check.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.bypass import as_object, bypass_words
 from pam_iampass.cli.enrollment import failure_of, open_service, read_requests, require_no_gateway
@@ -25,8 +27,6 @@ from pam_iampass.client import IampassError, ManagementAPI
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
-from pam_iampass.doctor.iampass import PhoneState, phones_of
-from pam_iampass.doctor.user_status import UserState, UserStatus, UserStatusReport, user_status
 from pam_iampass.errors import PamIampassError, Severity, shown
 from pam_iampass.text import clean
 

@@ -10,19 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from pam_iampass.audit.administrator import NO_LOGIN, login_uid
+from pam_iampass.check.configuration import check_config
+from pam_iampass.check.iampass import host_at_gateway, people_at_gateway
+from pam_iampass.check.machine import MAX_USERS
+from pam_iampass.check.pam_files import of_services
+from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, shut_out
+from pam_iampass.check.shut_out import listed as reasons
+from pam_iampass.check.sshd import SET_UP
+from pam_iampass.check.stacks import Stacks, module_folders
+from pam_iampass.check.sudo import loopholes
 from pam_iampass.client import IampassError
 from pam_iampass.client.application import PersonAtGateway
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.value_types import Approver, SecondPerson
-from pam_iampass.doctor.configuration import check_config
-from pam_iampass.doctor.iampass import host_at_gateway, people_at_gateway
-from pam_iampass.doctor.machine import MAX_USERS
-from pam_iampass.doctor.pam_files import of_services
-from pam_iampass.doctor.shut_out import GIVE_TOKENS, SHUT_OUT, shut_out
-from pam_iampass.doctor.shut_out import listed as reasons
-from pam_iampass.doctor.sshd import SET_UP
-from pam_iampass.doctor.stacks import Stacks, module_folders
-from pam_iampass.doctor.sudo import loopholes
 from pam_iampass.errors import ConfigurationError, Problem, SetupRefused, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pam_iampass.doctor.stack_check import StackCheck
+from pam_iampass.check.stack_check import StackCheck
 from pam_iampass.errors import SetupRefused
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import MARK, OUT, WORDS, Action, lines, marked, unedited

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileRecord
+from pam_iampass.check import switched_off
+from pam_iampass.check.installation import REMOVED, SHARED_AUTH, at_removal
+from pam_iampass.check.sshd_match import ANYBODY, CONFIGURATION
+from pam_iampass.check.stacks import Stacks, module_folders
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.doctor import switched_off
-from pam_iampass.doctor.installation import REMOVED, SHARED_AUTH, at_removal
-from pam_iampass.doctor.sshd_match import ANYBODY, CONFIGURATION
-from pam_iampass.doctor.stacks import Stacks, module_folders
 from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
 from pam_iampass.setup import apply, checks, files, plan, sshd, trial
 from pam_iampass.setup.apply import Hooks, Tell

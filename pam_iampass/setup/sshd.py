@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pam_iampass.config.sshd_exceptions import without_blocks
-from pam_iampass.doctor.sshd import exempt_users, is_spared, prompted
-from pam_iampass.doctor.sshd_match import (
+from pam_iampass.check.sshd import exempt_users, is_spared, prompted
+from pam_iampass.check.sshd_match import (
     ADDRESS,
     ANYBODY,
     MatchBlock,
@@ -26,6 +25,7 @@ from pam_iampass.doctor.sshd_match import (
     SshdLogin,
     Witnesses,
 )
+from pam_iampass.config.sshd_exceptions import without_blocks
 from pam_iampass.errors import Problem, SetupRefused
 from pam_iampass.setup.checks import as_setup_says, error, fine, lockout, warning
 from pam_iampass.setup.edits import CODES, PASSWORD, QUIET

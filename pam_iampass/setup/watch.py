@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from pam_iampass.audit.journal import Journal, PamFileEvent, PamFileRecord
-from pam_iampass.doctor import switched_off
-from pam_iampass.doctor.stacks import Stacks, module_folders
+from pam_iampass.check import switched_off
+from pam_iampass.check.stacks import Stacks, module_folders
 from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
 from pam_iampass.pam.lines import marked
 from pam_iampass.pam.modules import NATIVE

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.doctor.configuration import check_config
+from pam_iampass.check.configuration import check_config
 from pam_iampass.system.service_user import service_group
 from tests.support.folders import put
 from tests.support.installation import ROOT

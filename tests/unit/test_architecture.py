@@ -15,7 +15,7 @@ ORDER = (
     ("portal",),
     ("cli",),
     ("setup",),
-    ("doctor",),
+    ("check",),
     ("agent",),
     ("module",),
     ("login",),

@@ -27,7 +27,7 @@ def loaded_by(module: str) -> set[str]:
 def test_the_agent_loads_nothing_that_only_the_command_needs() -> None:
     loaded = loaded_by("pam_iampass.agent.server")
     assert not {name.split(".")[0] for name in loaded} & OF_THE_COMMAND
-    packages = ("cli", "doctor", "setup", "sandbox", "server")
+    packages = ("cli", "check", "setup", "sandbox", "server")
     assert [
         name for name in loaded if name.startswith(tuple(f"pam_iampass.{one}." for one in packages))
     ] == []

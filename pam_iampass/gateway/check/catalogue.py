@@ -1,9 +1,9 @@
-"""Every kind of finding of `pam-iampass-gateway doctor`. `docs/gateway-doctor.md` is made from it."""
+"""Every kind of finding of `pam-iampass-gateway doctor`. `docs/gateway-findings.md` is made from it."""
 
 from __future__ import annotations
 
-from pam_iampass.doctor.catalogue import KINDS as HOST_KINDS
-from pam_iampass.doctor.catalogue import FindingKind, error_kind, note_kind, of_kind, warning_kind
+from pam_iampass.check.catalogue import KINDS as HOST_KINDS
+from pam_iampass.check.catalogue import FindingKind, error_kind, note_kind, of_kind, warning_kind
 from pam_iampass.errors import Problem, Severity
 
 _RESTART = "systemctl restart pam-iampass-gateway"

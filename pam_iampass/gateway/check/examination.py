@@ -19,10 +19,10 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 
+from pam_iampass.check.report import CheckReport, merged
 from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
 from pam_iampass.config.yaml_document import MappingNode, parse
-from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile
 from pam_iampass.gateway.base import settings as gateway_settings
 from pam_iampass.gateway.base.connection import DatabaseError, WrongSchema
@@ -71,7 +71,7 @@ def examine(
     run: Run,
     *,
     offline: bool = False,
-) -> DoctorReport:
+) -> CheckReport:
     """Check one subject after the other.
 
     :param offline: do not call IAMPASS.
@@ -90,7 +90,7 @@ def examine(
     ]
     if settings is None:
         missing = "everything else: the settings have errors"
-        return DoctorReport(tuple(found), (missing,), ("settings",), (missing,))
+        return CheckReport(tuple(found), (missing,), ("settings",), (missing,))
     not_checked = ["IAMPASS: --offline"] if offline else []
     checked = ["settings", "certificate", "service", "database", "groups", "hosts", "backup"]
     progress("checking the certificate")
@@ -108,7 +108,7 @@ def examine(
         progress("checking IAMPASS")
         found += _iampass(settings)
         checked.append("IAMPASS")
-    return DoctorReport(tuple(merged(found)), tuple(not_checked), tuple(checked))
+    return CheckReport(tuple(merged(found)), tuple(not_checked), tuple(checked))
 
 
 def check_settings(config: Path) -> tuple[GatewaySettings | None, tuple[Problem, ...]]:

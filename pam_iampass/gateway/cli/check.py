@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.check.configuration import second_secret
 from pam_iampass.cli.check import problem_object
 from pam_iampass.cli.output import STYLES, finding, show_json, verdict
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.doctor.configuration import second_secret
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.gateway.check.examination import check_settings, groups
 from pam_iampass.gateway.cli import config_option, with_gateway

@@ -11,12 +11,12 @@ from typing import Any
 import click
 import psycopg
 
+from pam_iampass.check.iampass import PhoneState, phone_states
 from pam_iampass.cli.output import line, progress
 from pam_iampass.cli.parameters import Parsed
 from pam_iampass.client import IampassError
 from pam_iampass.client.procedures import remove_user
 from pam_iampass.config.value_types import name_error, plain_name
-from pam_iampass.doctor.iampass import PhoneState, phone_states
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions

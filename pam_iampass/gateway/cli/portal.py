@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.check.report import CheckReport, merged
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.doctor import shown as show_report
 from pam_iampass.cli.output import Part, fields, line, moment
 from pam_iampass.cli.parameters import Parsed, json_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue
-from pam_iampass.doctor.report import DoctorReport, merged
 from pam_iampass.errors import Problem, UntrustedFile, shown
 from pam_iampass.gateway.acts.passkeys import LinkOperator
 from pam_iampass.gateway.base import settings as gateway_settings
@@ -171,7 +171,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
             until = certificates.expiry(certificates.read_trusted(PORTAL_CERTIFICATE))
             shown_fields.append(("certificate", f"valid until {until:%F}"))
         fields(shown_fields)
-    report = DoctorReport(tuple(merged(examination.portal(own))), (), ("portal",))
+    report = CheckReport(tuple(merged(examination.portal(own))), (), ("portal",))
     ctx.exit(show_report(report, as_json=as_json))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from pam_iampass.check.iampass import PhoneState
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.enrollment import read_requests
 from pam_iampass.cli.output import (
@@ -37,7 +38,6 @@ from pam_iampass.cli.user import (
 from pam_iampass.client import IampassError
 from pam_iampass.config import user_table
 from pam_iampass.config.value_types import phone_number
-from pam_iampass.doctor.iampass import PhoneState
 from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.views import person_row

@@ -1,4 +1,4 @@
-"""`pam-iampass check` against real files. What it finds: `tests/unit/doctor/test_configuration.py`."""
+"""`pam-iampass check` against real files. What it finds: `tests/unit/check/test_configuration.py`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pam_iampass.setup.edits import with_us
 from pam_iampass.setup.files import content_of
 from pam_iampass.setup.plan import wanted
 from tests.support.folders import put
-from tests.unit.doctor.test_stacks import SYSTEM_AUTH
+from tests.unit.check.test_stacks import SYSTEM_AUTH
 from tests.unit.setup.stage import COMMON, SSHD, SU, SUDO, Stage
 
 PASSWORD_AUTH = (

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from pam_iampass.audit.journal import Journal
-from pam_iampass.doctor.installation import REMOVED, SHARED_AUTH, at_removal
+from pam_iampass.check.installation import REMOVED, SHARED_AUTH, at_removal
 from pam_iampass.errors import SetupError
 from pam_iampass.setup.manifest import Trial
 from pam_iampass.setup.operations import Setup

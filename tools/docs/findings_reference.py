@@ -1,0 +1,76 @@
+"""The pages about all findings: docs/findings.md, and docs/gateway-findings.md for those of the gateway."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from pam_iampass.check.catalogue import SECTIONS, FindingKind
+from pam_iampass.gateway.check import catalogue
+
+_START = """\
+<!-- Made by `make pages`; change `pam_iampass/check/catalogue.py` instead. -->
+# Findings of pam-iampass doctor
+
+`pam-iampass doctor` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,
+and no phone rings. Run it as root: it lists at the end what it could not check.
+
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
+there is an error, 3 if there are only warnings, and 0 otherwise.
+
+| severity | meaning |
+| --- | --- |
+| error | logins fail, or users get in without a factor that they need |
+| warning | it works, but not as intended, or not for everybody |
+| note | information |
+
+With `--monitoring` warnings that are normal while users and services are being added one by one count as notes.
+
+PAM stacks are simulated as libpam runs them, with right and wrong first factors and with everything that the module can
+return: approved, denied, ignored, crashed, missing. The results of common modules are known; for other modules both
+success and failure are tried.
+"""
+
+
+_GATEWAY_START = """\
+<!-- Made by `make pages`; change `pam_iampass/gateway/check/catalogue.py` instead. -->
+# Findings of pam-iampass-gateway doctor
+
+`pam-iampass-gateway doctor` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root
+on the gateway.
+
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
+there is an error, 3 if there are only warnings, and 0 otherwise.
+"""
+
+
+def page() -> str:
+    """The page about a host."""
+    return _page(_START, SECTIONS)
+
+
+def gateway_page() -> str:
+    """The page about a gateway."""
+    return _page(_GATEWAY_START, catalogue.SECTIONS)
+
+
+def _page(start: str, sections: Mapping[str, Sequence[FindingKind]]) -> str:
+    parts = [start]
+    for section, kinds in sections.items():
+        parts += [f"\n## {section}\n", *(_entry(kind) for kind in kinds)]
+    return "\n".join(parts)
+
+
+def _entry(kind: FindingKind) -> str:
+    normal = ", with `--monitoring` a note" if kind.rollout else ""
+    return (
+        f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n\n{kind.meaning}\n\n"
+        f"What to do: {_readable(kind.remedy)}\n"
+    )
+
+
+def _readable(template: str) -> str:
+    """A template with its variables in capitals."""
+    if template == "{remedy}":
+        return "see the finding."
+    return re.sub(r"\{(\w+)\}", lambda word: f"*{word.group(1).upper().replace('_', ' ')}*", template)
