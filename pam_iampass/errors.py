@@ -66,7 +66,7 @@ class Problem:
     remedy: str
     severity: Severity = Severity.ERROR
     kind: str = ""
-    """Its id in `docs/findings.md`; empty for what doctor reports as configuration-error or configuration-warning."""
+    """Its id in `docs/findings.md`; empty for what `check` reports as configuration-error or configuration-warning."""
     evidence: str = ""
     """The facts that show it."""
     forcible: bool = False
@@ -81,6 +81,12 @@ class Problem:
         place = str(self.file or "") if self.line is None else f"{self.file}:{self.line}"
         word = "warning" if self.severity is Severity.WARNING else ""
         return _line(": ".join(part for part in (place, self.key, word, self.what) if part))
+
+
+def by_severity(problems: Iterable[Problem]) -> tuple[int, int]:
+    """The number of errors, and of warnings."""
+    severities = [problem.severity for problem in problems]
+    return severities.count(Severity.ERROR), severities.count(Severity.WARNING)
 
 
 class PamIampassError(Exception):

@@ -13,7 +13,7 @@
 #define NOT_ANSWERING "The IAMPASS agent does not answer. "
 #define RESTART "As root: systemctl restart pam-iampass-agent.service"
 #define NOT_DECIDED "The IAMPASS agent has not decided this login. Try again; if that does not help"
-#define EXAMINE ", as root: pam-iampass doctor"
+#define EXAMINE ", as root: pam-iampass check"
 #define NO_ROOM                                                                                              \
     "The limits of this process (ulimit) leave no room for a login session that IAMPASS can end."
 #define ASK_THE_ADMINISTRATOR "Please ask your administrator."

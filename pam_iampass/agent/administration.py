@@ -74,7 +74,7 @@ class Administration:
             "rescue report": self._rescue_report,
         }
 
-    # doctor and check
+    # check
 
     def _agent_status(self, _request: ControlRequest) -> dict[str, Any]:
         return {

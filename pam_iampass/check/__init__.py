@@ -1,1 +1,1 @@
-"""The checks of `pam-iampass check` and `pam-iampass doctor`, which change nothing and send no request to a phone."""
+"""The checks of `pam-iampass check`, which change nothing and send no request to a phone."""

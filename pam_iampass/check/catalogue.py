@@ -40,7 +40,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "configuration-error",
             "The configuration has an error: {what}",
             "While the settings or the user table have an error, the module denies all logins. An error in a file of"
-            " `users.d` denies only the logins of that user. `pam-iampass check` reports the same errors.",
+            " `users.d` denies only the logins of that user. `pam-iampass check --settings` reports the same errors.",
             "{remedy}",
         ),
         warning_kind(
@@ -62,8 +62,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",
-            "`services`, `session.covers` or a bypass names a PAM service that does not ask the phone. `pam-iampass"
-            " check` warns of it. A name that is no PAM service is an error.",
+            "`services`, `session.covers` or a bypass names a PAM service that does not ask the phone. A name that is"
+            " no PAM service is an error.",
             "{remedy}",
         ),
         error_kind(
@@ -143,7 +143,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "selinux-denies",
             "SELinux keeps logins from the agent, or the agent from its files: {what}",
-            "SELinux denies logins that ask the phone. If login or sshd may not connect, doctor names the domain in"
+            "SELinux denies logins that ask the phone. If login or sshd may not connect, `check` names the domain in"
             " which the program runs. The kernel tells it, also before anybody logs in. Without our policy, no"
             " service may connect. With our policy, `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local`"
             " lets login connect, and sudo and su of confined users. A file that was moved keeps the label of its"
@@ -207,7 +207,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         note_kind(
             "previous-secret-left",
-            "{secret_file} has two secrets, and IAMPASS accepts the {accepted}",
+            "{what}",
             "While IAMPASS accepts the second one, each login makes one more call: this is normal until the"
             " application's secret is changed at IAMPASS. When it accepts the first, the change is complete.",
             "{remedy}",
@@ -341,7 +341,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "stack-not-called",
             "{service} does not ask the phone of those who log in {how}",
             "The program checks these users itself, and opens a PAM session without pam_authenticate, so that no"
-            " `auth` line is reached. doctor knows this of cockpit and tigervnc. Other programs that accept tickets,"
+            " `auth` line is reached. `check` knows this of cockpit and tigervnc. Other programs that accept tickets,"
             " certificates or passwords of their own may do the same. For cockpit it is an error if a keytab without"
             " `action = none`, or `ClientCertAuthentication`, makes such a login possible; otherwise nothing is"
             " reported.",
@@ -520,22 +520,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sshd-unasked",
             "Logins by ssh do not ask the phone: {names}",
-            "PAMServiceName, a Match block or an option of that sshd gives these logins another PAM service. doctor"
+            "PAMServiceName, a Match block or an option of that sshd gives these logins another PAM service. `check`"
             " invents a connection for each block, and asks `sshd -T -C` about it. Logins that the settings exempt are"
             " not reported.",
             "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
         ),
         warning_kind(
             "sshd-match-unknown",
-            "doctor cannot tell what a Match block does",
-            "The block has settings that decide whether the phone is asked. doctor found no connection or user that it"
+            "It is not known what a Match block does",
+            "The block has settings that decide whether the phone is asked. `check` found no connection or user that it"
             " matches, for example no member of its group.",
             "Try it with one that it matches: sshd -T -C user=USER,host=HOST,addr=ADDRESS,laddr=LOCAL,lport=22",
         ),
         warning_kind(
             "sshd-instance-unknown",
-            "doctor cannot tell with which settings another sshd runs: {name}",
-            "doctor reads the options of the units that run sshd, enabled or not, and those of running processes. It"
+            "It is not known with which settings another sshd runs: {name}",
+            "`check` reads the options of the units that run sshd, enabled or not, and those of running processes. It"
             " cannot evaluate specifiers, options that a shell expands, and a command line that was changed. It runs"
             " no program other than the installed sshd, and lets it read no configuration to which users other than"
             " root can write.",
@@ -629,7 +629,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sudoers-unread",
             "The rules of sudo cannot be read, and may lead around the phone",
-            "doctor reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing, or"
+            "`check` reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing, or"
             " has failed. If `visudo -c` rejects the rules, sudo may refuse everybody.",
             "{remedy}",
         ),
@@ -637,7 +637,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "With `!authenticate` and `exempt_group`, sudo does not run PAM's `auth` stack. The finding names the"
-            " users of that line, except users whom the settings exempt. doctor does not evaluate whether sudo allows"
+            " users of that line, except users whom the settings exempt. `check` does not evaluate whether sudo allows"
             " them anything, and whether another line replaces this one for some of them.",
             "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
@@ -679,7 +679,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "way-in-open",
             "{program} does not ask the phone",
-            "doctor looks for sshd, sudo, polkit and set-uid programs that use PAM, and simulates their PAM services:"
+            "`check` looks for sshd, sudo, polkit and set-uid programs that use PAM, and simulates their PAM services:"
             " with this one, the right password is enough, or even less. `setup` of another service does not change"
             " it.",
             "To protect it: pam-iampass setup {name}",
@@ -693,21 +693,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
-            "It is not in doctor's list of programs, and there is no PAM service of the same name. doctor looks for"
+            "It is not in `check`'s list of programs, and there is no PAM service of the same name. `check` looks for"
             " set-uid programs in the folders of programs and libraries below /usr, and in /opt.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
         note_kind(
             "way-in-other-services",
             "Other PAM services do not ask the phone: {names}",
-            "These are services such as file, mail or web servers. doctor does not know whether users can log in to"
+            "These are services such as file, mail or web servers. `check` does not know whether users can log in to"
             " this machine through them.",
             "Leave those through which nobody can log in; for others: pam-iampass setup SERVICE",
         ),
         note_kind(
             "way-in-without-pam",
             "{program} lets users in without PAM, and never asks the phone",
-            "doctor knows the set-uid programs ksu, super, calife, userv and op, and the servers dropbear, tinysshd,"
+            "`check` knows the set-uid programs ksu, super, calife, userv and op, and the servers dropbear, tinysshd,"
             " lshd, tailscaled and teleport, running or not. They do not use PAM, so no PAM file makes them ask.",
             "{remedy}",
         ),
@@ -721,7 +721,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "polkit-empower",
             "polkit asks neither password nor phone: {names}",
             "systemd 259 and later have a rule of polkit by which members of the group `empower` pass every check,"
-            " although the PAM service polkit-1 asks the phone. doctor does not evaluate other rules of polkit.",
+            " although the PAM service polkit-1 asks the phone. `check` does not evaluate other rules of polkit.",
             "For each member: gpasswd --delete USER empower",
         ),
     ),

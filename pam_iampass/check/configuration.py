@@ -9,7 +9,7 @@ import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pam_iampass.check import keys, sessions, switched_off
@@ -70,28 +70,24 @@ class ConfigReport:
     """The gateways that are asked about people."""
     denied: str = ""
     """Which logins are denied until the errors are fixed, in words; empty without errors."""
-    shut_out: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    """The accounts that can log in to a shell today, and cannot once a service asks the phone, by the reason."""
-
-    def count(self, severity: Severity) -> int:
-        """The number of problems of this severity."""
-        return sum(problem.severity is severity for problem in self.problems)
 
     @property
     def ok(self) -> bool:
         """Whether the module can work with the configuration."""
-        return not self.count(Severity.ERROR)
+        return not any(problem.is_error for problem in self.problems)
 
 
-def findings(machine: Machine) -> Iterator[Problem]:
-    """The problems that `pam-iampass check` reports, but for the grace time, which doctor judges for each sshd."""
-    for problem in check_config(machine.config).problems:
+def findings(machine: Machine, report: ConfigReport) -> Iterator[Problem]:
+    """The problems of the settings. What other subjects know better is left to them: the grace time of each sshd, and
+    which of two secrets IAMPASS accepts."""
+    elsewhere = {"sshd-grace-short"} if machine.offline else {"sshd-grace-short", "previous-secret-left"}
+    for problem in report.problems:
         if problem.remedy == RUN_AS_ROOT:
             if NOT_ROOT not in str(problem):
                 machine.not_checked.append(str(problem))
         elif problem.evidence:
             yield problem
-        elif problem.kind != "sshd-grace-short":
+        elif problem.kind not in elsewhere:
             usual = "configuration-error" if problem.is_error else "configuration-warning"
             place = f"{problem.file}:{problem.line}" if problem.line else str(problem.file)
             named = not problem.key or problem.key in problem.what
@@ -111,7 +107,7 @@ def check_config(
     """Check the settings in `config`, the table that they name, and what in PAM files and sshd contradicts them.
 
     `manifest` is what `setup` has recorded. `services`: also whether the services that use these settings ask the
-    phone, at which doctor and setup look themselves. Raises nothing that the files can cause.
+    phone, at which `examine` and setup look themselves. Raises nothing that the files can cause.
     """
     table = None
     with reading_as(module_user) as readers:
@@ -164,8 +160,14 @@ def check_config(
         gateways=examination.settings.gateways if examination.settings else (),
         problems=tuple(problems),
         denied=who_is_denied(config, errors, usable=usable, files=files) if errors else "",
-        shut_out={name: shut_out(name, config) for name in ("sshd", *_asking(config, files)) if services},
     )
+
+
+def accounts_shut_out(config: Path) -> dict[str, dict[str, list[str]]]:
+    """The accounts that can log in to a shell today, and cannot once sshd or a service with these settings asks the
+    phone: by service, then by the reason."""
+    services = dict.fromkeys(["sshd", *_asking(config, PamFiles(FOLDERS, dialect()))])
+    return {name: shut_out(name, config) for name in services}
 
 
 def _readable(files: Iterable[Path], readers: Set[int]) -> Iterator[Problem]:
@@ -202,8 +204,9 @@ def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem
 def second_secret(config: Path, file: Path, command: str) -> Problem:
     """That the secret in `file` is being changed: only a call of IAMPASS tells which one is used."""
     what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
-    remedy = f"{command} doctor says which one is used; delete the second line when it is the first"
-    return Problem(config, None, "application_secret_file", what, remedy, Severity.WARNING)
+    remedy = f"{command} check says which one is used; delete the second line when it is the first"
+    key = "application_secret_file"
+    return Problem(config, None, key, what, remedy, Severity.WARNING, "previous-secret-left")
 
 
 def _advice(config: Path, lines: Mapping[tuple[str, str], int]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ import ipaddress
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,19 +23,17 @@ from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sshd import SshdConfigRejected, SshdSettings
 from pam_iampass.text import names
 
-SETTINGS = frozenset({Outcome.MISCONFIGURED.value})
-"""The outcomes of logins that wrong settings deny."""
-_SERVICE = SETTINGS | {Outcome.UNAVAILABLE.value}
+_OUTCOMES = frozenset({Outcome.MISCONFIGURED.value, Outcome.UNAVAILABLE.value})
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
     """Who still has to wait, if the settings are in order and the service answers as it should."""
     if machine.service_works:
-        yield from after_denials(machine.config, _SERVICE, machine.named)
+        yield from _after_denials(machine.config, machine.named)
 
 
-def after_denials(config: Path, outcomes: Set[str], user: str | None = None) -> Iterator[Problem]:
-    """Who still has to wait after denials within the last hour with one of these outcomes, whose cause is mended.
+def _after_denials(config: Path, user: str | None) -> Iterator[Problem]:
+    """Who still has to wait after denials within the last hour whose cause is mended.
 
     If a user is given, only that user is meant. Only root can find out, and only about the usual settings: records do
     not say which settings a login had.
@@ -46,7 +44,7 @@ def after_denials(config: Path, outcomes: Set[str], user: str | None = None) -> 
     with suppress(NoJournal, ImportError):  # without a journal nothing is known
         found = records_since(now - HOUR, users=filter(None, [user]))
         denied = [record for record in found if record.result == Result.DENIED.value]
-        if any(record.outcome in outcomes or UNKNOWN in record.reason for record in denied):
+        if any(record.outcome in _OUTCOMES or UNKNOWN in record.reason for record in denied):
             if user is None:  # of one user it is told in any case
                 yield from _limits(denied, config)
             with suppress(SshdConfigRejected, CommandUnavailable):  # findings of their own

@@ -330,9 +330,8 @@ class ServiceCheck:
         remedy = f"Delete the second line of {file} on all machines of this application"
         if accepted == "second":
             remedy = f"Change the secret at IAMPASS; if that is done, the first line of {file} is wrong"
-        return finding(
-            "previous-secret-left", "service", evidence, secret_file=file, accepted=accepted, remedy=remedy
-        )
+        what = f"{file} has two secrets, and IAMPASS accepts the {accepted}"
+        return finding("previous-secret-left", "service", evidence, what=what, remedy=remedy)
 
     def _failure(self, error: IampassError) -> Problem:
         refused = isinstance(error, (NotFound, Refused))
@@ -370,4 +369,4 @@ def check_signature(client: ManagementAPI) -> None:
 
 def _unknown_name() -> str:
     """The id of a user or of an application that cannot exist."""
-    return f"pam-iampass-doctor-{secrets.token_hex(16)}"
+    return f"pam-iampass-check-{secrets.token_hex(16)}"

@@ -1,4 +1,4 @@
-"""The machine that doctor looks at, and whom the report is about: what several subjects need to know."""
+"""The machine that is examined, and whom the report is about: what several subjects need to know."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MAX_USERS = 40
 
 @dataclass
 class Machine:
-    """The facts that doctor knows. Everything is looked up once, when a subject first needs it."""
+    """The facts about it. Everything is looked up once, when a subject first needs it."""
 
     config: Path
     """The settings file."""

@@ -1,7 +1,7 @@
 """The other sshd of a machine: units and running processes with options of their own.
 
 The command line of a process is its caller's word, also where the program is set-uid root. So a process counts only if
-root has started it and it runs sshd, and doctor never executes a program that a command line or a unit names.
+root has started it and it runs sshd, and nothing executes a program that a command line or a unit names.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What keeps a whole service that was set up from asking the phone: lines of its PAM files, or settings of its program.
 
-`check`, `setup`, `setup status` and the watch ask here. doctor examines the same subjects, for each user.
+`check`, `setup`, `setup status` and the watch ask here. `examine` looks at the same subjects, for each user.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def of_program(
 ) -> Iterator[Problem]:
     """The settings of the program that uses a service: of sshd also those for some users, unless only one is meant.
 
-    What cannot be read is left to doctor. Raises OSError.
+    What cannot be read is left to `examine`. Raises OSError.
     """
     with contextlib.suppress(CommandUnavailable, SudoersRejected):
         if name == "sshd":

@@ -51,7 +51,7 @@ _SERVERS_WITHOUT_PAM = {
 }
 """Servers that log users in without PAM, and what to do."""
 _ELSEWHERE = re.compile(r"sshd|sudo|sudo-i|ssh")
-"""PAM services that other checks of doctor are about."""
+"""PAM services that other subjects are about."""
 _FOLDERS = (
     *(("/usr/bin", 0), ("/usr/sbin", 0), ("/usr/local", 2), ("/usr/lib", 2), ("/usr/lib64", 2)),
     *(("/usr/libexec", 2), ("/bin", 0), ("/sbin", 0), ("/opt", 3)),

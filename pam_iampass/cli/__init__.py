@@ -25,8 +25,7 @@ GROUPS = {
         "leave": "Leave the gateway: ask IAMPASS itself again.",
     },
     "Diagnose": {
-        "check": "Check the configuration.",
-        "doctor": "Find out why logins fail.",
+        "check": "Find out why logins fail, and what is wrong with the settings.",
         "test": "Run the real PAM stack for a user and report the result.",
         "log": "Show login results.",
     },
@@ -45,7 +44,7 @@ GROUPS = {
 
 _EXAMPLES = """\b
 Examples:
-  pam-iampass check                      is the configuration valid?
+  pam-iampass check                      what is wrong with this machine?
   pam-iampass enroll alice               register a phone for alice: shows a code to scan
   pam-iampass user list                  who is asked on the phone, who is not, and why
   pam-iampass sandbox --auto approve     a server to try it with, on this machine

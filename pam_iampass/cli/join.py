@@ -74,4 +74,4 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
         output.line("It must be admitted there first. Compare its id, ", (id, "bold"), ", and type there:")
         output.line("  ", (f"pam-iampass-gateway host admit {joined.name}", "bold"))
     services = ManifestStore(Path(paths.SETUP_STATE)).load().services
-    output.line("Next: ", (f"pam-iampass {'doctor' if services else 'setup sshd'}", "bold"))
+    output.line("Next: ", (f"pam-iampass {'check' if services else 'setup sshd'}", "bold"))

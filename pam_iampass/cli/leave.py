@@ -30,7 +30,7 @@ def command(force: bool) -> None:
         raise click.ClickException("this changes root's files: run it as root")
     url, untold = join.leave(force=force)
     output.record(Act.LEAVE, "", url)
-    output.line(("Left", "green"), f" {url}. Next: pam-iampass check")
+    output.line(("Left", "green"), f" {url}. Next: pam-iampass check --settings")
     if untold:
         output.line("The gateway was not told, and may have this host still: ", untold)
         output.line("There: pam-iampass-gateway host list; pam-iampass-gateway host remove NAME")

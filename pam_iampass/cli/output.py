@@ -105,12 +105,13 @@ def count(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def verdict(errors: int, warnings: int, *, not_checked: Sequence[str]) -> None:
-    """Show what was not checked, and the sum of the findings."""
+def verdict(errors: int, warnings: int, *, not_checked: Sequence[str] = (), denied: str = "") -> None:
+    """Show what was not checked, the sum of the findings, and which logins errors deny."""
     for missing in not_checked:
         line((f"Not checked: {clean(missing, 500)}.", "yellow"))
     if errors:
-        line((f"{count(errors, 'error')}, {count(warnings, 'warning')}.", "bold red"))
+        whom = f": {denied}" if denied else ""
+        line((f"{count(errors, 'error')}, {count(warnings, 'warning')}{whom}.", "bold red"))
     elif warnings:
         what = "No error in what was checked" if not_checked else "No error"
         line((f"{what}, {count(warnings, 'warning')}.", "bold yellow"))

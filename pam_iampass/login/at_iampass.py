@@ -128,7 +128,7 @@ class AtIampass:
         """IAMPASS does not know the application, or not the person's token, which no log may contain."""
         reason = (
             f'{error}: {UNKNOWN} "{self.api.application_id}", or has no user with the '
-            f"token of {request.approver}. Check application_id and server; pam-iampass doctor finds out which it is"
+            f"token of {request.approver}. Check application_id and server; pam-iampass check finds out which it is"
         )
         message = (
             "IAMPASS does not know you, or does not know this machine. " + decisions.ASK_THE_ADMINISTRATOR

@@ -90,7 +90,7 @@ def not_asking(name: str, files: PamFiles) -> Problem | None:
         try:
             if _asks(files.service(name)):
                 return None
-        except (OSError, UnusableService):  # which doctor reports
+        except (OSError, UnusableService):  # which check reports
             return None
         if unsuitable is None:
             what, remedy = f"{shown(name)} does not ask the phone yet", f"pam-iampass setup {program}"

@@ -139,7 +139,7 @@ async def serve_app(
 
 
 def _proxy(settings: PortalSettings, sock: socket.socket, address: Any) -> str | None:
-    """The owner of a connection behind proxies; None for anybody else but this machine, on which `doctor` looks."""
+    """The owner of a connection behind proxies; None for anybody else but this machine, on which `check` looks."""
     is_ours = address[0] == sock.getsockname()[0]
     return by_address(sock, address) if is_ours or is_proxy(settings, address[0]) else None
 

@@ -84,7 +84,7 @@ def configuration_text(sandbox: Sandbox, users: Collection[str]) -> str:
             "# as root: make this machine's logins use the sandbox; `pam-iampass sandbox leave` undoes it",
             f"pam-iampass sandbox use {_quoted(sandbox.folder)}",
             *([] if users else ["# (start the sandbox with --user alice, and alice has a phone)"]),
-            "pam-iampass check",
+            "pam-iampass check --settings",
             "",
             "# as root: make sudo ask the phone, for ten minutes",
             "pam-iampass setup sudo --try 10m",

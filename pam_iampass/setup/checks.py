@@ -42,7 +42,7 @@ from pam_iampass.text import names as listed
 
 _PASSES_ROOT = ("sudo", "doas", "polkit-1")
 _REFUSED = ("stack-wrong-rings", "stack-skipped-sometimes", "stack-ignored-fails")
-"""Findings that are warnings or notes of doctor, and that setup does not bring about."""
+"""Findings that are warnings or notes of `check`, and that setup does not bring about."""
 _KNOWN = (
     *("sshd", "sudo", "su", "doas", "polkit-1", "login"),
     *("gdm-password", "lightdm", "sddm", "cockpit", "xrdp-sesman"),
@@ -73,7 +73,7 @@ def lockout(what: str, remedy: str) -> Problem:
 
 
 def as_setup_says(found: Problem) -> Problem:
-    """What doctor has found, in one line; `--force` goes on nevertheless."""
+    """What `check` has found, in one line; `--force` goes on nevertheless."""
     return replace(found, what=f"{found.key}: {found.what} ({found.evidence})", forcible=True)
 
 

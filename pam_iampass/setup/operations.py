@@ -189,7 +189,7 @@ class Setup:
         return done
 
     def _remember(self, profiles: Sequence[str]) -> None:
-        """Record what asks, and how it is switched on again, for `doctor`. A trial would have ended anyway."""
+        """Record what asks, and how it is switched on again, for `check`. A trial would have ended anyway."""
         manifest = self.store.load()
         running = manifest.trial
         on = {}

@@ -122,7 +122,7 @@ class PamFileWatch:
     def _outdated(self, name: str, record: ServiceRecord) -> list[Path]:
         """The files in which the shared files ask for other lines of ours, and new files of the program.
 
-        None of them if something is wrong with a shared file, which doctor says.
+        None of them if something is wrong with a shared file, which check says.
         """
         with contextlib.suppress(PamIampassError, OSError):
             service = self._wanted(name, record)

@@ -248,7 +248,7 @@ def set_up(fleet: Fleet) -> None:
         host.shell(join)
         if group == "bastion":
             fleet.gateway("host", "admit", full)
-        host.run("pam-iampass", "check")
+        host.run("pam-iampass", "check", "--settings")
         for service in ("sshd", "sudo"):
             host.run("pam-iampass", "setup", service, "--force")
 

@@ -130,7 +130,7 @@ def kinds() -> list[str]:
     return [found.kind for found in examination.acts()]
 
 
-def test_doctor_sees_whether_it_answers_and_who_else_can_connect(listener: socket.socket) -> None:
+def test_check_sees_whether_it_answers_and_who_else_can_connect(listener: socket.socket) -> None:
     with answering(listener):
         ACTS_SOCKET.chmod(0o666)
         assert kinds() == ["acts-socket"]

@@ -664,7 +664,7 @@ def test_the_client_says_that_there_is_no_gateway(folder: Path) -> None:
         is_served(acts)
 
 
-def test_doctor_finds_passkeys_of_people_who_are_gone(acts: RunningActs, server: RunningGateway) -> None:
+def test_check_finds_passkeys_of_people_who_are_gone(acts: RunningActs, server: RunningGateway) -> None:
     def found() -> list[tuple[str, str]]:
         problems = acts.run(examination.passkeys(acts.gateway))
         return [(problem.kind, problem.key) for problem in problems]

@@ -240,7 +240,7 @@ def test_no_dump_is_made_in_a_folder_that_others_can_enter(server: Postgres, mod
     shown = run_gateway("backup", status=1)
     assert re.search("others than root can enter|users other than root can write", shown)
     assert names() == []
-    assert "backup-fails" in found_by_doctor()
+    assert "backup-fails" in found_by_check()
 
 
 def test_no_dump_is_made_in_a_folder_that_somebody_else_can_exchange(server: Postgres) -> None:
@@ -286,12 +286,12 @@ def test_what_is_no_dump_but_called_so_is_left_alone_and_keeps_nobody_waiting(se
     assert folder.is_dir()
     assert strange.exists()
     assert len(names()) == 4 + 3
-    assert "backup-fails" not in found_by_doctor()
+    assert "backup-fails" not in found_by_check()
     for each in FOLDER.glob("*20??????T*"):
         if each.is_file() and not each.is_symlink():
             each.unlink()
     os.mkfifo(other)
-    assert found_by_doctor()["backup-fails"]["title"].endswith("there is none")
+    assert found_by_check()["backup-fails"]["title"].endswith("there is none")
 
 
 def test_a_dump_leaves_room_on_the_disk_and_is_not_begun_if_there_is_little(server: Postgres) -> None:
@@ -379,7 +379,7 @@ def test_backups_and_the_portal_are_switched_on_on_a_new_machine_by_the_page(
         FOLDER.chmod(0o755)  # as it was copied
         with serving(), showing(listener, origin):
             run_gateway("restored", "--confirm", status=None)
-            assert "backup-fails" in found_by_doctor()
+            assert "backup-fails" in found_by_check()
             for command in page.sections[section]:
                 words = shlex.split(command.replace("https://iampass.example.com", origin))
                 if words[0] == "pam-iampass-gateway":
@@ -393,8 +393,8 @@ def test_backups_and_the_portal_are_switched_on_on_a_new_machine_by_the_page(
     assert "enable --now pam-iampass-gateway-backup.timer" in systemd.read_text().splitlines()
     assert "zoe can register a passkey at:" in said["portal setup"], said
     assert "All is well." in said["portal status"]
-    assert "[backup" not in said["doctor"]
-    assert "portal" in said["doctor"].partition("Checked:")[2]
+    assert "[backup" not in said["check"]
+    assert "portal" in said["check"].partition("Checked:")[2]
 
 
 def test_a_dump_that_cannot_be_read_takes_the_place_of_nothing(server: Postgres) -> None:
@@ -441,30 +441,30 @@ def test_what_was_written_into_a_dump_has_no_more_rights_at_the_restore_than_the
     run_gateway("restored", "--confirm", status=None)
 
 
-# What doctor says
+# What check says
 
 
-def found_by_doctor() -> dict[str, dict[str, Any]]:
+def found_by_check() -> dict[str, dict[str, Any]]:
     """The findings about backups."""
-    report = json.loads(run_gateway("doctor", "--offline", "--json", status=None))
+    report = json.loads(run_gateway("check", "--offline", "--json", status=None))
     return {finding["id"]: finding for finding in report["findings"] if finding["id"].startswith("backup")}
 
 
-def test_doctor_says_that_there_is_no_backup_or_an_old_one(server: Postgres) -> None:
-    assert found_by_doctor()["backup-fails"]["title"].endswith("there is none")
+def test_check_says_that_there_is_no_backup_or_an_old_one(server: Postgres) -> None:
+    assert found_by_check()["backup-fails"]["title"].endswith("there is none")
     dump = dumped()
-    assert found_by_doctor() == {}
+    assert found_by_check() == {}
     for days in (3, -3):  # in the future: a clock was wrong
         os.utime(dump, (time.time() - days * 86400,) * 2)
-        assert f"is {days} days old" in found_by_doctor()["backup-fails"]["title"]
+        assert f"is {days} days old" in found_by_check()["backup-fails"]["title"]
     shutil.rmtree(FOLDER)
-    (found,) = found_by_doctor().values()
+    (found,) = found_by_check().values()
     assert (found["id"], found["severity"]) == ("backup-fails", "error"), "no other gateway makes them"
     assert f"install -d -m 0700 {FOLDER}" in found["remedy"]
     text = (ETC / "gateway.yaml").read_text()
     several = "gateways: ['https://localhost:8443', 'https://gw2.example.com:8443']\n"
     (ETC / "gateway.yaml").write_text(text + several)
-    assert found_by_doctor()["backup-off"]["severity"] == "note", "another gateway makes them"
+    assert found_by_check()["backup-off"]["severity"] == "note", "another gateway makes them"
     (ETC / "gateway.yaml").write_text(text.replace(SETTINGS, ""))
-    assert found_by_doctor().keys() == {"backup-off"}
+    assert found_by_check().keys() == {"backup-off"}
     assert "names no folder" in run_gateway("backup", status=1)

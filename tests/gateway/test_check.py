@@ -1,4 +1,4 @@
-"""`pam-iampass-gateway doctor` and `check`: each kind of finding from a gateway in which that is wrong."""
+"""`pam-iampass-gateway check`: each kind of finding from a gateway in which that is wrong."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def gateway(machine: tuple[Postgres, Sandbox]) -> Iterator[tuple[Postgres, Sandb
         file.write_bytes(content)
 
 
-def doctor(*arguments: str, status: int = 1) -> dict[str, dict[str, Any]]:
+def check(*arguments: str, status: int = 1) -> dict[str, dict[str, Any]]:
     """The findings by their kinds, but for those of every gateway here: no backup is made, and there are no people."""
-    report = json.loads(run_gateway("doctor", "--json", *arguments, status=status))
+    report = json.loads(run_gateway("check", "--json", *arguments, status=status))
     usual = ("backup-off", "no-people")
     return {finding["id"]: finding for finding in report["findings"] if finding["id"] not in usual}
 
@@ -69,24 +69,24 @@ def sql(statement: str) -> None:
 
 
 def test_all_is_well(gateway: tuple[Postgres, Sandbox]) -> None:
-    shown = run_gateway("doctor")
+    shown = run_gateway("check")
     assert "All is well." in shown
     assert "Checked: settings, certificate, service, database, groups, hosts, backup, IAMPASS." in shown
-    assert run_gateway("doctor", "--monitoring").startswith("IAMPASS OK")
-    assert run_gateway("check") == "All is well.\n"
+    assert run_gateway("check", "--monitoring").startswith("IAMPASS OK")
+    assert run_gateway("check", "--settings") == "All is well.\n"
 
 
 def test_settings_that_are_wrong(gateway: tuple[Postgres, Sandbox]) -> None:
     with (ETC / "gateway.yaml").open("a") as file:
         file.write("limit: {}\n")
-    assert doctor().keys() == {"settings-error"}
-    shown = run_gateway("check", status=1)
+    assert check().keys() == {"settings-error"}
+    shown = run_gateway("check", "--settings", status=1)
     assert re.search(
         r"gateway.yaml:[0-9]+: limit: is not a known key\n    did you mean limits\?\n1 error, 0 warnings.\n",
         shown,
     )
-    assert json.loads(run_gateway("check", "--json", status=1))["problems"][0]["key"] == "limit"
-    assert run_gateway("doctor", "--monitoring", status=2).startswith("IAMPASS CRITICAL")
+    assert json.loads(run_gateway("check", "--settings", "--json", status=1))["problems"][0]["key"] == "limit"
+    assert run_gateway("check", "--monitoring", status=2).startswith("IAMPASS CRITICAL")
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_a_file_that_is_missing_or_that_others_can_read(
 ) -> None:
     mode = (ETC / file).stat().st_mode & 0o777
     (ETC / file).unlink()
-    shown = run_gateway("check", status=1)
+    shown = run_gateway("check", "--settings", status=1)
     assert f"{ETC / file} does not exist" in shown
     assert remedy in shown
     (ETC / file).write_text("x")
     (ETC / file).chmod(0o666)
-    shown = run_gateway("check", status=1)
+    shown = run_gateway("check", "--settings", status=1)
     right = (
         f"chown root {ETC / file}; chmod go-w"
         if mode == 0o644
@@ -126,9 +126,9 @@ def test_a_second_secret_is_mentioned_and_which_one_is_used(
     file = ETC / "application-secret"
     good = file.read_text().strip()
     file.write_text(f"{good}\nold\n" if accepted == "first" else f"new\n{good}\n")
-    shown = run_gateway("check")
+    shown = run_gateway("check", "--settings")
     assert f"application_secret_file: warning: {file} has a second line, the previous secret" in shown
-    found = doctor(status=0)["previous-secret-left"]
+    found = check(status=0)["previous-secret-left"]
     assert (found["severity"], found["title"]) == (
         "note",
         f"{file} has two secrets, and IAMPASS accepts the {accepted}",
@@ -139,7 +139,7 @@ def test_a_second_secret_is_mentioned_and_which_one_is_used(
 
 def test_without_settings(gateway: tuple[Postgres, Sandbox]) -> None:
     (ETC / "gateway.yaml").unlink()
-    for words in (["check"], ["doctor"], ["host", "list"]):
+    for words in (["check"], ["check", "--settings"], ["host", "list"]):
         shown = run_gateway(*words, status=1)
         assert f"{ETC / 'gateway.yaml'}" in shown
         assert "pam-iampass-gateway init" in shown
@@ -149,11 +149,11 @@ def test_settings_that_do_not_do_what_is_wanted(gateway: tuple[Postgres, Sandbox
     directory = "directory: {url: 'ldaps://ldap.example.com', base: 'dc=example', bind_dn: 'cn=reader'}\n"
     with (ETC / "gateway.yaml").open("a") as file:
         file.write(directory)
-    shown = run_gateway("check")
+    shown = run_gateway("check", "--settings")
     assert "directory-password does not exist: the timer takes nobody from the directory" in shown
     with (ETC / "gateway.yaml").open("a") as file:
         file.write("database: hosst=x\n")
-    shown = run_gateway("check", status=1)
+    shown = run_gateway("check", "--settings", status=1)
     assert "is not a connection string" in shown
     assert "hosst" not in shown
 
@@ -161,27 +161,27 @@ def test_settings_that_do_not_do_what_is_wanted(gateway: tuple[Postgres, Sandbox
 def test_certificates(gateway: tuple[Postgres, Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
     text, ours_now = (ETC / "gateway.yaml").read_text(), (ETC / "certificate.pem").read_bytes()
     (ETC / "gateway.yaml").write_text(text.replace('"localhost"', '"localhost", "gateway.example.com"'))
-    found = doctor()
+    found = check()
     assert (
         found["certificate-not-valid"]["title"]
         == "The gateway's certificate does not name gateway.example.com"
     )
     other = certificates.new_certificate(["localhost"], certificates.new_authority("another"))
     (ETC / "certificate.pem").write_bytes(other.certificate)
-    assert "is not from the fleet's CA" in doctor()["certificate-not-valid"]["title"]
+    assert "is not from the fleet's CA" in check()["certificate-not-valid"]["title"]
     (ETC / "gateway.yaml").write_text(text)
     monkeypatch.setattr(certificates, "LIFETIME", timedelta(days=30))
     ours = Certified((ETC / "ca.pem").read_bytes(), (ETC / "ca-key.pem").read_bytes())
     soon = certificates.new_certificate(["localhost"], ours)
     (ETC / "certificate.pem").write_bytes(soon.certificate)
     (ETC / "certificate-key.pem").write_bytes(soon.key)
-    assert "expires in" in doctor(status=3)["certificate-expires"]["title"]
+    assert "expires in" in check(status=3)["certificate-expires"]["title"]
     (ETC / "certificate.pem").write_text("nonsense")
-    assert "cannot be read" in doctor()["certificate-not-valid"]["title"]
+    assert "cannot be read" in check()["certificate-not-valid"]["title"]
     (ETC / "certificate.pem").write_bytes(ours_now)
-    assert "has another key" in doctor()["certificate-not-valid"]["title"]
+    assert "has another key" in check()["certificate-not-valid"]["title"]
     (ETC / "ca.pem").write_text("nonsense")
-    assert doctor().keys() == {"authority-not-valid"}
+    assert check().keys() == {"authority-not-valid"}
 
 
 def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
@@ -189,7 +189,7 @@ def test_another_service_and_none(gateway: tuple[Postgres, Sandbox]) -> None:
     text = (ETC / "gateway.yaml").read_text()
     for port, kind in ((sandbox.port, "other-service"), (1, "service-down")):
         (ETC / "gateway.yaml").write_text(f'{text}listen: "127.0.0.1:{port}"\n')
-        assert kind in doctor()
+        assert kind in check()
 
 
 def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
@@ -199,21 +199,21 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
         " phone_to_disable)"
         " VALUES ('mallory', 'x', '{}', 'local', 'active', now(), 'x', true, false, false)"
     )
-    found = doctor()
+    found = check()
     assert found.keys() == {"rows-not-ours"}
     assert found["rows-not-ours"]["title"] == "A row was not written by a gateway of this fleet"
     assert found["rows-not-ours"]["evidence"] == "person mallory"
     sql("INSERT INTO recovery VALUES ('mallory', '{}', '{}', now(), NULL, 'x')")
-    assert doctor()["rows-not-ours"]["evidence"] == "person mallory, recovery mallory"
+    assert check()["rows-not-ours"]["evidence"] == "person mallory, recovery mallory"
     sql("DELETE FROM person")
     sql("GRANT CONNECT ON DATABASE iampass TO PUBLIC")
-    assert doctor(status=3)["database-open"]["remedy"].endswith("ON DATABASE iampass FROM PUBLIC'")
+    assert check(status=3)["database-open"]["remedy"].endswith("ON DATABASE iampass FROM PUBLIC'")
     sql("REVOKE CONNECT ON DATABASE iampass FROM PUBLIC")
     sql("UPDATE fleet SET restores = 7")
-    assert doctor().keys() == {"database-restored", "rows-not-ours"}
+    assert check().keys() == {"database-restored", "rows-not-ours"}
     sql("UPDATE fleet SET restores = 0")
     sql("UPDATE schema_version SET version = 0")
-    assert "tables-old" in doctor()
+    assert "tables-old" in check()
     sql("UPDATE schema_version SET version = 1")
     for change, told in (
         ("SET synchronous_standby_names = 'db2'", True),
@@ -221,13 +221,13 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     ):
         sql(f"ALTER SYSTEM {change}")
         sql("SELECT pg_reload_conf()")
-        assert ("commits hang" in str(doctor(status=int(told)))) is told, "as /readyz says"
+        assert ("commits hang" in str(check(status=int(told)))) is told, "as /readyz says"
     sql('ALTER ROLE "_iampass-gateway" NOLOGIN')
-    assert "is not permitted to log in" in doctor()["database-away"]["title"]
+    assert "is not permitted to log in" in check()["database-away"]["title"]
     assert "is not permitted to log in" in run_gateway("host", "list", status=1)
     sql('ALTER ROLE "_iampass-gateway" LOGIN')
     server.stop()
-    assert "Is the server running" in doctor()["database-away"]["title"]
+    assert "Is the server running" in check()["database-away"]["title"]
     server.start("-c", f"unix_socket_directories={SOCKETS}")
 
 
@@ -237,21 +237,21 @@ def test_a_pooler(gateway: tuple[Postgres, Sandbox]) -> None:
     with server.pooled(POOLED) as port, (ETC / "gateway.yaml").open("a") as file:
         file.write(f"database: host=127.0.0.1 port={port} user=_iampass-gateway dbname=iampass\n")
         file.flush()
-        assert doctor(status=3)["database-locks"]["title"].endswith(" in PostgreSQL, not 4s")
+        assert check(status=3)["database-locks"]["title"].endswith(" in PostgreSQL, not 4s")
         for limit, seconds in TIMEOUTS.items():
             sql(f"ALTER ROLE \"_iampass-gateway\" SET {limit} = '{seconds}'")
     try:
         with server.pooled(POOLED) as port:
             text = re.sub("port=[0-9]+", f"port={port}", (ETC / "gateway.yaml").read_text())
             (ETC / "gateway.yaml").write_text(text)
-            assert not doctor(status=0)
+            assert not check(status=0)
     finally:
         sql('ALTER ROLE "_iampass-gateway" RESET ALL')
 
 
 def test_a_clock(gateway: tuple[Postgres, Sandbox]) -> None:
     command = [*by("+20"), "/usr/bin/python3", "-m", "pam_iampass.gateway.cli"]
-    command += ["doctor", "--json", "--offline"]
+    command += ["check", "--json", "--offline"]
     shown = subprocess.run(command, capture_output=True, text=True, check=False, cwd=package())
     assert shown.stdout, shown.stderr
     found = {finding["id"]: finding for finding in json.loads(shown.stdout)["findings"]}
@@ -275,7 +275,7 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     add_host("web1", "servers", HostStatus.SUSPENDED)
     add_host("bastion1", "bastion", HostStatus.WAITING)
     add_host("web2", "unheard", HostStatus.ACTIVE)
-    found = doctor()
+    found = check()
     assert found["hosts-suspended"]["title"] == "web1 is suspended"
     assert found["hosts-waiting"]["title"] == "bastion1 is waiting to be admitted"
     unheard = found["group-without-settings"]
@@ -285,15 +285,15 @@ def test_hosts(gateway: tuple[Postgres, Sandbox]) -> None:
     text = (ETC / "gateway.yaml").read_text()
     invite = json.loads(run_gateway("host", "invite", "--group", "bastion", "--json"))["id"]
     (ETC / "gateway.yaml").write_text(text.replace("bastion:", "other:"))
-    assert doctor()["group-without-settings"]["evidence"] == f"invite {invite}"
+    assert check()["group-without-settings"]["evidence"] == f"invite {invite}"
     run_gateway("user", "add", "alice", "--group", "staff")
     (ETC / "gateway.yaml").write_text(text.replace("{everybody: true}", "{people: [stff]}"))
-    assert doctor()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings name"
+    assert check()["group-of-nobody"]["title"] == "Nobody has the group stff, which the settings name"
     (ETC / "gateway.yaml").write_text(text + "operators: {admin: [it, ops], auditor: []}\n")
-    role = doctor()["role-of-nobody"]
+    role = check()["role-of-nobody"]
     assert (role["title"], role["evidence"]) == ("Nobody has the role admin", "it, ops")
     (ETC / "gateway.yaml").write_text(text)
-    assert doctor(status=0) == {}
+    assert check(status=0) == {}
     run_gateway("user", "remove", "alice", "--yes")
     sql("DELETE FROM host")
     sql("DELETE FROM invite")
@@ -303,23 +303,23 @@ def test_iampass(gateway: tuple[Postgres, Sandbox]) -> None:
     _, sandbox = gateway
     for seconds, side in ((20.0, "behind"), (-600.0, "ahead of")):
         sandbox.clock_skew = seconds
-        found = doctor()
+        found = check()
         assert found.keys() == {"clock-off"}
         assert f" s {side} IAMPASS's" in found["clock-off"]["title"]
     sandbox.clock_skew = 0.0
     text = (ETC / "gateway.yaml").read_text()
     (ETC / "gateway.yaml").write_text(text.replace('application_id: "demo"', "application_id: other"))
-    assert "application-unknown" in doctor()
+    assert "application-unknown" in check()
     (ETC / "gateway.yaml").write_text(text)
     (ETC / "application-secret").write_text("wrong\n")
-    assert "401" in doctor()["iampass-fails"]["title"]
-    assert doctor("--offline", status=0) == {}
+    assert "401" in check()["iampass-fails"]["title"]
+    assert check("--offline", status=0) == {}
 
 
 def test_every_kind_is_found_by_a_test_here() -> None:
     told = "".join(
         Path(__file__).with_name(f"test_{name}.py").read_text("utf-8")
-        for name in ("doctor", "portal_command", "backup", "full_disk")
+        for name in ("check", "portal_command", "backup", "full_disk")
     )
     elsewhere = {"database-plain"}  # no database on another machine here
     elsewhere |= {

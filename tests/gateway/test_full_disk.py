@@ -1,4 +1,4 @@
-"""PostgreSQL's disk is full: `/readyz` says so and doctor finds it, although the database answers questions."""
+"""PostgreSQL's disk is full: `/readyz` says so and check finds it, although the database answers questions."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_gateway_that_cannot_renew_its_leases_is_not_ready(watcher: Watcher) -
     wait_until(lambda: watcher.ready()["ready"], "it is not ready")
 
 
-def test_doctor_asks_the_gateway_that_runs(watcher: Watcher, sandbox: Sandbox, tmp_path: Path) -> None:
+def test_check_asks_the_gateway_that_runs(watcher: Watcher, sandbox: Sandbox, tmp_path: Path) -> None:
     running, address = watcher.running, ("127.0.0.1", free_port())
     settings = running.gateway.settings = settings_for(
         running.settings.database, sandbox, tmp_path, monitoring=address
@@ -182,7 +182,7 @@ def server_of(conninfo: str) -> disk.Server:
     return found
 
 
-def test_doctor_finds_little_room_on_the_disk_of_a_database_of_this_machine(
+def test_check_finds_little_room_on_the_disk_of_a_database_of_this_machine(
     own_postgres: Postgres,
 ) -> None:
     conninfo = own_postgres.conninfo("postgres")
@@ -209,5 +209,5 @@ def test_the_command_finds_it_as_root_although_it_uses_the_database_as_its_accou
         with initialised() as (server, _):
             monkeypatch.undo()
             with full(server):
-                found = json.loads(run_gateway("doctor", "--offline", "--json", status=1))["findings"]
+                found = json.loads(run_gateway("check", "--offline", "--json", status=1))["findings"]
     assert [each["severity"] for each in found if each["id"] == "disk-little-room"] == ["error"]

@@ -55,7 +55,7 @@ def configure(file: Path, groups: str) -> None:
 
 
 def test_init_says_that_all_people_can_log_in_to_the_first_hosts(file: Path) -> None:
-    assert run_gateway("check") == "All is well.\n"
+    assert run_gateway("check", "--settings") == "All is well.\n"
     assert "group default" in run_gateway("host", "invite")
     assert run_gateway("host", "invite", "--group", "web", status=1).startswith(
         f"Error: there is no group web in {file}; there is default"
@@ -68,9 +68,9 @@ def test_before_anybody_was_added_no_group_is_wrong(file: Path) -> None:
         more.write(OPERATORS)
     run_gateway("user", "remove", "alice", "--yes")
     try:
-        assert run_gateway("check") == "All is well.\n"
+        assert run_gateway("check", "--settings") == "All is well.\n"
         with serving():
-            shown = run_gateway("doctor", "--json", status=None)
+            shown = run_gateway("check", "--json", status=None)
     finally:
         run_gateway("user", "add", "alice", "--group", "staff")
     found = [each for each in json.loads(shown)["findings"] if each["subject"] != "portal"]
@@ -80,48 +80,32 @@ def test_before_anybody_was_added_no_group_is_wrong(file: Path) -> None:
     ]
 
 
-def test_a_group_that_nobody_has_is_a_warning_an_error_of_doctor_and_no_reason_to_stop(file: Path) -> None:
+def test_a_group_that_nobody_has_is_an_error_that_the_files_do_not_show(file: Path) -> None:
     configure(file, MISTYPED)
-    shown = run_gateway("check")
-    assert f"{file}: groups.web.people: warning: {NOBODY.format('stff')}" in shown
-    assert shown.endswith("No error, 2 warnings.\n")
-    told = json.loads(run_gateway("check", "--json"))
-    assert [(each["key"], each["severity"]) for each in told["problems"]] == [
-        ("groups.web.people", "warning"),
-        ("groups.db.people", "warning"),
-    ]
+    assert run_gateway("check", "--settings") == "All is well.\n"
     with serving():
-        found = found_by_doctor()
-    assert [(each["id"], each["severity"], each["subject"]) for each in found] == [
-        ("group-of-nobody", "error", "groups.web.people"),
-        ("group-of-nobody", "error", "groups.db.people"),
+        found = found_by_check()
+    assert [(each["id"], each["severity"], each["subject"], each["title"]) for each in found] == [
+        ("group-of-nobody", "error", "groups.web.people", NOBODY.format("stff")),
+        ("group-of-nobody", "error", "groups.db.people", NOBODY.format("dba")),
     ]
     assert "--group dba" in found[1]["remedy"]
     run_gateway("user", "add", "bob", "--group", "dba")
     run_gateway("user", "add", "carol", "--group", "stff")
-    assert run_gateway("check") == "All is well.\n"
+    with serving():
+        assert "All is well." in run_gateway("check")
     for name in ("bob", "carol"):
         run_gateway("user", "remove", name, "--yes")
 
 
-def test_a_role_or_a_group_of_operators_that_nobody_has_is_a_warning_and_an_error_of_doctor(
+def test_a_role_or_a_group_of_operators_that_nobody_has_is_an_error(
     file: Path,
 ) -> None:
     with file.open("a") as more:
         more.write(OPERATORS)
     run_gateway("user", "add", "bob", "--group", "sec")
-    told = json.loads(run_gateway("check", "--json"))
-    assert [(each["key"], each["severity"]) for each in told["problems"]] == [
-        ("operators.admin", "warning"),
-        ("operators.auditor", "warning"),
-        ("operators.helpdesk.people", "warning"),
-        ("operators.helpdesk.helps", "warning"),
-        ("self_service", "warning"),
-        ("operators", "warning"),
-        ("operators", "warning"),
-    ]
     with serving():
-        found = found_by_doctor()
+        found = found_by_check()
     of_groups = [each for each in found if each["subject"] != "portal"]  # which nobody serves here
     assert [(each["severity"], each["subject"], each["title"]) for each in of_groups] == [
         ("error", "operators.admin, operators.auditor, self_service", NOBODY.format("it")),
@@ -132,7 +116,8 @@ def test_a_role_or_a_group_of_operators_that_nobody_has_is_a_warning_and_an_erro
     ]
     for name, group in (("carol", "it"), ("dave", "desk"), ("erin", "stff")):
         run_gateway("user", "add", name, "--group", group)
-    assert run_gateway("check") == "All is well.\n"
+    with serving():
+        assert "of-nobody" not in run_gateway("check", status=None)
     for name in ("bob", "carol", "dave", "erin"):
         run_gateway("user", "remove", name, "--yes")
 
@@ -140,32 +125,35 @@ def test_a_role_or_a_group_of_operators_that_nobody_has_is_a_warning_and_an_erro
 def test_hosts_and_invites_of_a_group_without_settings_are_seen(file: Path) -> None:
     invite = json.loads(run_gateway("host", "invite", "--json"))["id"]
     configure(file, "groups: {web: {people: [staff]}}\n")
-    shown = run_gateway("check")
-    assert (
-        "groups.default: warning: Hosts or invites have the group default, which is not in the settings"
-        in shown
-    )
     with serving():
-        (found,) = found_by_doctor()
-    assert (found["id"], found["severity"]) == ("group-without-settings", "error")
+        (found,) = found_by_check()
+    assert (found["id"], found["severity"], found["subject"]) == (
+        "group-without-settings",
+        "error",
+        "groups.default",
+    )
     assert f"invite {invite}" in found["evidence"]
     run_gateway("host", "revoke", invite)
 
 
 def test_a_group_that_admits_nobody_is_a_warning(file: Path) -> None:
     configure(file, "groups: {web: {admit: true}}\n")
-    assert "groups.web: warning: admits nobody: all logins to its hosts are denied" in run_gateway("check")
+    assert "groups.web: warning: admits nobody: all logins to its hosts are denied" in run_gateway(
+        "check", "--settings"
+    )
 
 
-def test_without_the_database_check_says_what_it_has_not_looked_at(file: Path) -> None:
+def test_the_files_are_checked_without_the_database(file: Path) -> None:
     with file.open("a") as more:
         more.write("database: host=127.0.0.1 port=1 dbname=iampass\n")
     text = file.read_text().replace('database: "', '# database: "')
     file.write_text(text)
-    shown = run_gateway("check")
-    assert "Not checked: the groups of hosts and people: " in shown
-    assert "All is well" not in shown
-    assert len(json.loads(run_gateway("check", "--json"))["not_looked_at"]) == 1
+    assert (
+        run_gateway("check", "--settings") == run_gateway("check", "--config", str(file)) == "All is well.\n"
+    )
+    assert json.loads(run_gateway("check", "--settings", "--json"))["ok"]
+    (away,) = (each for each in found_by_check() if each["id"] != "service-down")
+    assert away["id"] == "database-away"
 
 
 # The files, with the eyes of the service
@@ -186,28 +174,28 @@ def authority(file: Path) -> Iterator[Path]:
     folder.rmdir()
 
 
-def found_by_doctor() -> list[dict[str, Any]]:
+def found_by_check() -> list[dict[str, Any]]:
     """The findings but for that about backups: none is made here."""
-    found = json.loads(run_gateway("doctor", "--json", status=1))["findings"]
+    found = json.loads(run_gateway("check", "--json", status=1))["findings"]
     return [each for each in found if each["id"] != "backup-off"]
 
 
-def found_by(verb: str) -> str:
-    """What `check` or `doctor` says of the service's files, which are an error."""
-    return run_gateway(*([verb, "--offline"] if verb == "doctor" else [verb]), status=1)
+def found_by(option: str = "--settings") -> str:
+    """What `check` says of the service's files, which are an error."""
+    return run_gateway("check", option, status=1)
 
 
-@pytest.mark.parametrize("verb", ["check", "doctor"])
-def test_a_file_that_only_root_can_read_is_an_error(authority: Path, verb: str) -> None:
-    assert run_gateway("check") == "All is well.\n"
+@pytest.mark.parametrize("option", ["--settings", "--offline"])
+def test_a_file_that_only_root_can_read_is_an_error(authority: Path, option: str) -> None:
+    assert run_gateway("check", "--settings") == "All is well.\n"
     authority.chmod(0o600)
-    shown = found_by(verb)
+    shown = found_by(option)
     assert "1 error, 0 warnings." in shown
     assert f"server_ca_file: {authority} cannot be read by _iampass-gateway" in shown
     assert f"chmod 0644 {authority}" in shown
     authority.chmod(0o644)
     authority.parent.chmod(0o700)
-    shown = found_by(verb)
+    shown = found_by(option)
     assert f"server_ca_file: {authority.parent} cannot be entered by _iampass-gateway" in shown
     assert f"chmod o+x {authority.parent}" in shown
     assert "cannot load certificate authorities" in run_gateway("host", "list", status=1)
@@ -216,12 +204,12 @@ def test_a_file_that_only_root_can_read_is_an_error(authority: Path, verb: str) 
 def test_a_group_of_the_account_may_read_a_file(authority: Path) -> None:
     authority.chmod(0o640)
     os.chown(authority, 0, os.stat("/etc/shadow").st_gid)
-    assert "cannot be read" in found_by("check")
+    assert "cannot be read" in found_by()
     groups = Path("/etc/group")
     before = groups.read_text()
     try:
         groups.write_text(before.replace("shadow:x:42:", "shadow:x:42:_iampass-gateway"))
-        assert run_gateway("check") == "All is well.\n"
+        assert run_gateway("check", "--settings") == "All is well.\n"
     finally:
         groups.write_text(before)
 
@@ -230,7 +218,7 @@ def test_settings_that_the_service_cannot_read_are_an_error_and_init_stops_befor
     file: Path,
 ) -> None:
     file.chmod(0o600)
-    assert f"{file} cannot be read by _iampass-gateway" in found_by("check")
+    assert f"{file} cannot be read by _iampass-gateway" in found_by()
     shown = run_gateway("init", "--secret-file", "-", status=1)
     assert f"{file} cannot be read by _iampass-gateway" in shown
     assert "Done." not in shown
@@ -244,9 +232,9 @@ def test_what_systemd_does_not_show_or_pass_to_the_service_is_an_error(file: Pat
     key.chmod(0o600)
     try:
         file.write_text(text.replace("/etc/sandbox-ca.pem", str(hidden)))
-        assert f"server_ca_file: {hidden} is below /home, which the service does not see" in found_by("check")
+        assert f"server_ca_file: {hidden} is below /home, which the service does not see" in found_by()
         file.write_text(f"{text}key_file: {key}\n")
-        shown = found_by("check")
+        shown = found_by()
         who = "systemd, which does not answer here, by the units as they are installed,"
         assert f"key_file: {who} passes nothing to the service under this name, not {key}" in shown
         assert f"LoadCredential=iampass-key:{key}" in shown

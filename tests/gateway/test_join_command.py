@@ -156,8 +156,8 @@ def test_a_host_joins_and_its_settings_stay_as_they_are(server: Postgres) -> Non
     for file in (join.SECRET_FILE, join.JOINED):
         found = file.stat()
         assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o640, 0, *config_readers())
-    assert succeeds("check")
-    findings = json.loads(run_command("doctor", "--json").stdout)["findings"]
+    assert succeeds("check", "--settings")
+    findings = json.loads(run_command("check", "--json").stdout)["findings"]
     (left,) = [each for each in findings if each["id"] == "gateway-secret-left"]
     assert "/etc/iampass/application-secret" in str(left)
 
@@ -186,7 +186,7 @@ def test_a_proxy_is_for_iampass_only(server: Postgres) -> None:
     write(ETC / "iampass.yaml", BEFORE + "proxy: http://proxy.example.com:3128\n")
     before = contents()
     succeeds("join", URL, invited(), "--name", "web")
-    assert succeeds("check")
+    assert succeeds("check", "--settings")
     assert status()[0] == "web"
     succeeds("leave")
     assert contents() == before
@@ -603,8 +603,8 @@ def another_gateway() -> Iterator[None]:
 
 
 def problems() -> dict[str, str]:
-    """What doctor finds about the gateways of this host, by its id."""
-    found = json.loads(run_command("doctor", "--json").stdout)["findings"]
+    """What check finds about the gateways of this host, by its id."""
+    found = json.loads(run_command("check", "--json").stdout)["findings"]
     return {each["id"]: each["title"] for each in found if each["id"] in ("gateway-away", "gateways-differ")}
 
 

@@ -1,4 +1,4 @@
-"""`setup` and `doctor` on a host of a gateway say who would be locked out, before it happens."""
+"""`setup` and `check` on a host of a gateway say who would be locked out, before it happens."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ def setup(*services: str, who: str, status: int = 1) -> str:
     return done.stdout
 
 
-def doctor(*arguments: str, who: str = "anna") -> dict[str, dict[str, Any]]:
+def check(*arguments: str, who: str = "anna") -> dict[str, dict[str, Any]]:
     """The findings by their kinds."""
-    done = run_command("doctor", "--json", *arguments, environment={**ENVIRONMENT, "SUDO_USER": who})
+    done = run_command("check", "--json", *arguments, environment={**ENVIRONMENT, "SUDO_USER": who})
     assert done.stdout, done.stderr
     return {found["id"]: found for found in json.loads(done.stdout)["findings"]}
 
@@ -142,32 +142,31 @@ def test_where_the_gateway_cannot_be_reached_setup_goes_on_and_says_so(host: str
     join.JOINED.write_text(joined_file)
 
 
-def test_doctor_says_who_may_not_log_in_here_and_who_has_no_phone(host: str) -> None:
-    found = doctor()
+def test_check_says_who_may_not_log_in_here_and_who_has_no_phone(host: str) -> None:
+    found = check()
     outside = found["users-not-on-this-host"]
     assert outside["severity"] == "note"
     assert {"root", "dave"} <= set(re.split("[ ,:]+", outside["title"]))
     assert outside["remedy"] == f"At the gateway: pam-iampass-gateway user may USER {host}"
     assert found["no-device"]["title"] == "No phone is registered for emil"
-    assert doctor("anna").keys().isdisjoint({"users-not-on-this-host", "no-device"})
-    assert doctor("dave")["users-not-on-this-host"]["title"].endswith(": dave")
+    assert check("anna").keys().isdisjoint({"users-not-on-this-host", "no-device"})
+    assert check("dave")["users-not-on-this-host"]["title"].endswith(": dave")
     assert "people asked" in run_gateway("log")
 
 
-def test_doctor_warns_the_caller(host: str) -> None:
+def test_check_warns_the_caller(host: str) -> None:
     sudo = ETC.parent / "pam.d/sudo"
     before = sudo.read_text()
     try:
         done = run_command("setup", "sudo", "--force", environment={**ENVIRONMENT, "SUDO_USER": "anna"})
         assert done.returncode == 0, done.stdout
         assert (
-            "dave, cannot log in the next time: the gateway says"
-            in doctor(who="dave")["lockout-you"]["title"]
+            "dave, cannot log in the next time: the gateway says" in check(who="dave")["lockout-you"]["title"]
         )
-        assert "no phone" in doctor(who="emil")["lockout-you"]["title"]
-        assert "lockout-you" not in doctor()
-        assert doctor("dave", who="dave")["users-not-on-this-host"]["severity"] == "error"
-        assert doctor("emil", who="dave")["no-device"]["severity"] == "error"
+        assert "no phone" in check(who="emil")["lockout-you"]["title"]
+        assert "lockout-you" not in check()
+        assert check("dave", who="dave")["users-not-on-this-host"]["severity"] == "error"
+        assert check("emil", who="dave")["no-device"]["severity"] == "error"
     finally:
         run_command("setup", "undo")
         sudo.write_text(before)

@@ -1,4 +1,4 @@
-"""`pam-iampass-gateway portal`: what it writes, what it refuses before it writes anything, and what `doctor` finds."""
+"""`pam-iampass-gateway portal`: what it writes, what it refuses before it writes anything, and what `check` finds."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ def test_status_says_where_it_is_not_set_up(gateway_command: GatewayCommand, mac
     assert "/etc/iampass-portal/portal.yaml does not exist" in said
 
 
-# What doctor and status find
+# What check and status find
 
 
 def test_a_named_pipe_in_place_of_the_certificate_holds_nobody_up(
@@ -288,7 +288,7 @@ def _files(files: Path, name: str = NAME) -> list[tuple[str, str]]:
     return [(each.kind, each.what) for each in found]
 
 
-def test_doctor_finds_files_that_others_can_exchange_or_that_browsers_will_not_trust(
+def test_check_finds_files_that_others_can_exchange_or_that_browsers_will_not_trust(
     given: list[str], ca: trustme.CA, files: Path
 ) -> None:
     assert _files(files) == []
@@ -343,7 +343,7 @@ def _found(port: int, *, encrypted: bool = True) -> list[tuple[str, str]]:
     return [(each.kind, each.what) for each in answers]
 
 
-def test_doctor_finds_a_portal_that_does_not_answer(ca: trustme.CA) -> None:
+def test_check_finds_a_portal_that_does_not_answer(ca: trustme.CA) -> None:
     served = ca.issue_cert(NAME)
     with _answering(served) as port:
         assert _found(port) == []
@@ -354,7 +354,7 @@ def test_doctor_finds_a_portal_that_does_not_answer(ca: trustme.CA) -> None:
         assert _found(port, encrypted=False) == []
 
 
-def test_doctor_finds_a_certificate_that_browsers_do_not_trust_or_soon_not(ca: trustme.CA) -> None:
+def test_check_finds_a_certificate_that_browsers_do_not_trust_or_soon_not(ca: trustme.CA) -> None:
     now = datetime.now(timezone.utc)
     with _answering(ca.issue_cert(NAME, not_after=now + timedelta(days=10))) as port:
         assert [kind for kind, _ in _found(port)] == ["portal-certificate-expires"]

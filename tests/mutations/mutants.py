@@ -629,7 +629,7 @@ MUTANTS = {
             "test_the_line_that_takes_codes_asks_no_phone_and_so_keeps_no_file_from_being_edited_anew",
         ),
         Mutant(
-            "doctor takes the line that only takes a code for one that asks the phone",
+            "check takes the line that only takes a code for one that asks the phone",
             "return _is_door(handler) and TAKES_CODE not in own_arguments(handler)",
             "return _is_door(handler)",
             "test_the_line_that_takes_a_code_ends_the_auth_stack_unless_sshd_could_not_ask[debian-11]",
@@ -694,7 +694,7 @@ MUTANTS = {
             "test_no_account_of_this_machine_is_denied_before_any_prompt",
         ),
     ),
-    "doctor and setup report the ways around the phone": (
+    "check and setup report the ways around the phone": (
         Mutant(
             "a line that no longer keeps anybody out is not found",
             "if refusing is None or refusing.top in replaced:",
@@ -720,7 +720,7 @@ MUTANTS = {
             "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
         ),
         Mutant(
-            "a second sshd that asks nobody is found by doctor alone",
+            "a second sshd that asks nobody is found by check alone",
             "for instance in (usual, *sshd_instances.others()):",
             "for instance in (usual,):",
             "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[a second sshd]",
@@ -3961,7 +3961,7 @@ MUTANTS = {
             "test_nothing_is_written_for_a_key_that_others_can_exchange[link]",
         ),
         Mutant(
-            "doctor waits for what another account has put in place of the portal's certificate",
+            "check waits for what another account has put in place of the portal's certificate",
             'if any(each.kind == "portal-files" for each in wrong):',
             "if False:",
             "test_a_named_pipe_in_place_of_the_certificate_holds_nobody_up",

@@ -281,7 +281,7 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
         ("unlisted", "denied", "carol", "sshd"),
     ]
     assert "denied" in machine.shell(deploy.command(MANY, "pam-iampass log --outcome"))
-    monitored = machine.run("sh", "-c", deploy.command(MANY, "pam-iampass doctor --monitoring"), check=False)
+    monitored = machine.run("sh", "-c", deploy.command(MANY, "pam-iampass check --monitoring"), check=False)
     assert re.match("IAMPASS (OK|WARNING)", monitored.stdout), monitored.stdout
 
     # Newer packages: what is on stays on.

@@ -75,7 +75,7 @@ def test_one_account_gets_in_without_the_agent(
     line = page.command(BROKEN, "account requisite")
     assert machine.shell("grep -c '^account.*pam_iampass.so' /etc/pam.d/sshd") == "1\n"
     machine.shell(f"sed -i 's/^account.*pam_iampass.so/{line}/' /etc/pam.d/sshd")
-    page.type(machine, BROKEN, "pam-iampass check")
+    page.type(machine, BROKEN, "pam-iampass check --settings")
     units = "pam-iampass-agent.socket pam-iampass-agent.service"
     machine.shell(f"systemctl mask --now {units}")
     cursor = machine.cursor()
@@ -84,14 +84,14 @@ def test_one_account_gets_in_without_the_agent(
     assert machine.shell("journalctl -q -p alert -t pam_iampass") != ""
     machine.shell(f"systemctl unmask {units}; systemctl enable --now pam-iampass-agent.socket")
     assert "approved" not in {each[0] for each in outcomes(machine.journal(cursor))}
-    machine.shell("sed -i 's/ rescue=emergency//' /etc/pam.d/sshd; pam-iampass check")
+    machine.shell("sed -i 's/ rescue=emergency//' /etc/pam.d/sshd; pam-iampass check --settings")
 
 
 def test_behind_a_bastion_host(
     machine: Booted, administrator: Administrator, people: People, page: TypedPage
 ) -> None:
     settings(administrator, page.block("Bastion hosts", "exempt:"))
-    page.type(machine, "Bastion hosts", "pam-iampass check")
+    page.type(machine, "Bastion hosts", "pam-iampass check --settings")
     machine.run("pam-iampass", "throttle", "clear", "alice")
     cursor = machine.cursor()
     assert asked(people, people.ssh("alice"))
@@ -102,7 +102,7 @@ def test_behind_a_bastion_host(
 
 def test_teams(machine: Booted, administrator: Administrator, people: People, page: TypedPage) -> None:
     settings(administrator, page.block("Teams", "exempt:"))
-    page.type(machine, "Teams", "pam-iampass check")
+    page.type(machine, "Teams", "pam-iampass check --settings")
     assert asked(people, people.ssh("alice"))
     cursor = machine.cursor()
     assert got_in(people.ssh("bob"), "bob"), "only staff is asked"
@@ -125,6 +125,6 @@ def test_automation_accounts_are_spared_the_prompt(
     assert not got_in(people.ssh("alice", options=batch), "alice")
     assert not got_in(people.ssh("emergency", options=batch), "emergency"), "it is exempt no more"
     settings(administrator, "exempt: {users: [backup, emergency], groups: [automation]}")
-    assert "emergency" in machine.run("pam-iampass", "check", check=False).stdout
+    assert "emergency" in machine.run("pam-iampass", "check", "--settings", check=False).stdout
     machine.shell(f"{page.command(AUTOMATION, 'pam-iampass setup sshd')} --force")
     assert got_in(people.ssh("emergency", options=batch), "emergency")

@@ -138,7 +138,7 @@ def more(logins: list[Logins]) -> None:
 
 def test_two_hosts_ask_iampass_themselves(hosts: list[Host]) -> None:
     for host in hosts:
-        assert "All is well." in host.type("pam-iampass check")
+        assert "All is well." in host.type("pam-iampass check --settings")
 
 
 def copy_tables(gateway: Booted, host: Host, page: TypedPage) -> None:
@@ -173,7 +173,7 @@ def test_they_join_one_after_the_other(
         more(logins)
         invite = page.command(FIRST, "pam-iampass-gateway host invite").replace("web1.example.com", host.name)
         host.type(invited(gateway, invite))
-        said = host.type(f"{page.command(JOIN, 'pam-iampass doctor')} --json", check=False)
+        said = host.type(f"{page.command(JOIN, 'pam-iampass check')} --json", check=False)
         found = {each["id"]: each["severity"] for each in json.loads(said)["findings"]}
         assert "gateway-secret-left" in found
         assert "error" not in found.values(), found
@@ -201,7 +201,7 @@ def test_a_host_goes_back(hosts: list[Host], phone: Phone, page: TypedPage, ever
     host.type(page.command(BACK, "pam-iampass leave"))
     assert "10 of 10" in host.type(page.command(JOIN, "pam-iampass recovery list"))
     assert People(host.machine).ssh("alice").finish() == 0
-    assert "All is well" in host.type("pam-iampass check")
+    assert "All is well" in host.type("pam-iampass check --settings")
 
 
 def test_the_whole_page_is_typed(page: TypedPage) -> None:

@@ -43,7 +43,7 @@ def test_what_is_installed_from_source_asks_the_phone(
     assert machine.run("stat", "-c", "%U:%G %a", "/etc/iampass/iampass.yaml").stdout == "root:_iampass 640\n"
     administrator.start_iampass()
     administrator.configure()
-    assert "All is well." in machine.run("pam-iampass", "check").stdout
+    assert "All is well." in machine.run("pam-iampass", "check", "--settings").stdout
     administrator.set_up("sshd", "sudo")
     machine.reboot()
     administrator.start_iampass()
@@ -53,7 +53,7 @@ def test_what_is_installed_from_source_asks_the_phone(
     sudo = people.sudo("alice")
     people.phone.approve("alice")
     assert got_in(sudo, "root")
-    report = machine.run("pam-iampass", "doctor", check=False).stdout
+    report = machine.run("pam-iampass", "check", check=False).stdout
     assert not [line for line in report.splitlines() if line.startswith("error")], report
     administrator.undo()
     assert got_in(people.ssh("alice"), "alice")

@@ -230,8 +230,8 @@ def test_it_joins_itself_and_logins_are_approved(
     decided = [(each["user"], each["outcome"]) for each in records if each["kind"] == "decision"]
     assert sorted(decided) == [("alice", "approved"), ("alice", "denied"), ("bob", "no_device")]
     for program in ("pam-iampass", "pam-iampass-gateway"):
-        machine.run(program, "check")
-    findings = json.loads(machine.run("pam-iampass", "doctor", "--json", check=False).stdout)["findings"]
+        machine.run(program, "check", "--settings")
+    findings = json.loads(machine.run("pam-iampass", "check", "--json", check=False).stdout)["findings"]
     assert [each for each in findings if "gateway" in each["id"]] == []
 
 

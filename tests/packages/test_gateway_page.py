@@ -140,7 +140,7 @@ def join(host: Host, page: TypedPage, command: str) -> str:
     assert typed[:3] == command.split()[:3]
     host.type(page.command(FIRST, "apt install").replace("apt install", "apt-get install -y"))
     said = host.type(command)
-    assert "All is well." in host.type(page.command(FIRST, "pam-iampass check"))
+    assert "All is well." in host.type(page.command(FIRST, "pam-iampass check --settings"))
     host.type(f"{page.command(FIRST, 'pam-iampass setup sshd')} --force")
     return said
 
@@ -157,8 +157,7 @@ def test_a_gateway_is_set_up(gateway: Booted, page: TypedPage) -> None:
     terminal.expect(r"not shown\): ")  # the space comes after the echo was switched off
     terminal.sendline(SECRET)
     assert terminal.finish() == 0, terminal.shown
-    for start in ("pam-iampass-gateway check", "pam-iampass-gateway doctor"):
-        assert "All is well." in page.type(gateway, SET_UP, start).stdout
+    assert "All is well." in page.type(gateway, SET_UP, "pam-iampass-gateway check").stdout
     assert gateway.run("systemctl", "is-enabled", "pam-iampass-gateway").stdout == "enabled\n"
     again = gateway.shell(f"{init} {to_sandbox}")
     assert "made" not in again
@@ -229,8 +228,10 @@ def test_groups_have_roles(gateway: Booted, page: TypedPage) -> None:
         gateway.run("pam-iampass-gateway", "user", "add", name, "--group", group)
     block = page.block(ROLES, "portal:")
     gateway.shell(f"cp -p {file} {file}.old; cat >> {file} <<'end'\n{block}end")
-    assert "All is well." in page.type(gateway, ROLES, "pam-iampass-gateway check").stdout
+    assert "All is well." in page.type(gateway, ROLES, "pam-iampass-gateway check --settings").stdout
     page.type(gateway, ROLES, "systemctl restart pam-iampass-gateway")
+    found = gateway.run("sh", "-c", page.command(ROLES, "pam-iampass-gateway check"), check=False)
+    assert "of-nobody" not in found.stdout
     made = page.type(gateway, ROLES, "pam-iampass-gateway operator link").stdout
     assert "https://iampass.example.com/link#" in made
     assert "zoe" in page.type(gateway, ROLES, "pam-iampass-gateway operator list").stdout
@@ -316,10 +317,10 @@ def test_hosts_learn_of_another_gateway(
         """
     )
     host.machine.shell(f"sed -i 's/ {GATEWAY}$/& {second}/' /etc/hosts")
-    assert "gateways-differ" in host.type("pam-iampass doctor", check=False)
+    assert "gateways-differ" in host.type("pam-iampass check", check=False)
     host.type(page.command(ANOTHER, "pam-iampass join --update"))
     assert page.command(ANOTHER, "pam-iampass join") == "pam-iampass join"
-    said = host.type("pam-iampass doctor", check=False)
+    said = host.type("pam-iampass check", check=False)
     assert "gateways-differ" not in said
     assert "gateway-away" not in said
     assert second in host.machine.shell("cat /etc/iampass/*.yaml")
@@ -334,7 +335,7 @@ def dumped(gateway: Booted, page: TypedPage) -> str:
 def test_backups_are_switched_on(gateway: Booted, page: TypedPage) -> None:
     unit, file = "pam-iampass-gateway-backup", "/etc/iampass-gateway/gateway.yaml"
     assert gateway.run("systemctl", "is-enabled", f"{unit}.timer", check=False).stdout == "disabled\n"
-    assert "backup-off" in gateway.run("pam-iampass-gateway", "doctor", check=False).stdout
+    assert "backup-off" in gateway.run("pam-iampass-gateway", "check", check=False).stdout
     gateway.shell(f"cat >> {file} <<'end'\n{page.block(BACKUP, 'backup:')}end")
     page.type(gateway, BACKUP, "install -d")
     page.type(gateway, BACKUP, "systemctl restart pam-iampass-gateway")
@@ -349,9 +350,9 @@ def test_backups_are_switched_on(gateway: Booted, page: TypedPage) -> None:
     gateway.run("systemctl", "start", unit, check=False)
     assert "backup_failed" in str(gateway.journal_now(cursor))
     gateway.run("chmod", "0700", "/var/backups/iampass-gateway")
-    assert "the last attempt has failed" in gateway.run("pam-iampass-gateway", "doctor", check=False).stdout
+    assert "the last attempt has failed" in gateway.run("pam-iampass-gateway", "check", check=False).stdout
     gateway.run("systemctl", "start", unit)
-    assert "backup-" not in gateway.run("pam-iampass-gateway", "doctor", check=False).stdout
+    assert "backup-" not in gateway.run("pam-iampass-gateway", "check", check=False).stdout
 
 
 def test_a_backup_is_restored(gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage) -> None:

@@ -175,7 +175,7 @@ def test_gateways_and_hosts_from_nothing(controller: Controller, tmp_path: Path)
     assert "ca-key.pem" not in second.shell("ls -A /etc/iampass-gateway")
     for machine in (first, second):
         assert (
-            "database-plain" not in machine.run("pam-iampass-gateway", "doctor", "--json", check=False).stdout
+            "database-plain" not in machine.run("pam-iampass-gateway", "check", "--json", check=False).stdout
         )
         assert PASSWORD not in machine.shell(
             "journalctl --no-pager; cat /var/log/postgresql/*.log 2> /dev/null || :"

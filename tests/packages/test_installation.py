@@ -84,9 +84,9 @@ def test_the_agent_may_write_its_figures_for_node_exporter(
     assert "IampassAgentSilent" in machine.read(rules)
 
 
-def test_what_doctor_says_of_masked_units_helps(machine: Booted, administrator: Administrator) -> None:
+def test_what_check_says_of_masked_units_helps(machine: Booted, administrator: Administrator) -> None:
     def found() -> dict[str, str]:
-        report = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
+        report = json.loads(machine.run("pam-iampass", "check", "--json", "--offline", check=False).stdout)
         return {one["title"]: one["remedy"] for one in report["findings"] if one["subject"] == "agent"}
 
     units = ["pam-iampass-agent.socket", "pam-iampass-agent.service"]

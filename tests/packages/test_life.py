@@ -121,7 +121,7 @@ def test_where_sshd_takes_no_passwords_a_code_is_typed_before_the_key_and_others
     type_password(login)
     people.phone.approve("bob")
     assert got_in(login, "bob")
-    found = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
+    found = json.loads(machine.run("pam-iampass", "check", "--json", "--offline", check=False).stdout)
     kinds = {one["id"] for one in found["findings"]}
     allowed = {"sshd-limits", "sshd-no-code"}
     assert not {kind for kind in kinds if kind.startswith(("sshd-", "stack-", "module-"))} - allowed
@@ -181,11 +181,11 @@ def test_removal_takes_it_out_of_every_stack_first(
     assert machine.shell("ls /etc/iampass") == "application-secret\nca.pem\niampass.yaml\nusers.yaml\n"
 
 
-def test_after_a_package_was_removed_and_installed_again_doctor_says_what_was_on_and_how_it_is_on_again(
+def test_after_a_package_was_removed_and_installed_again_check_says_what_was_on_and_how_it_is_on_again(
     machine: Booted, ready: Administrator, people: People
 ) -> None:
     def off() -> list[dict[str, str]]:
-        report = json.loads(machine.run("pam-iampass", "doctor", "--json", "--offline", check=False).stdout)
+        report = json.loads(machine.run("pam-iampass", "check", "--json", "--offline", check=False).stdout)
         return [one for one in report["findings"] if one["id"] == "switched-off"]
 
     ready.install()

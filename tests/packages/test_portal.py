@@ -100,8 +100,8 @@ def shows(machine: Booted, unit: str, name: str) -> str:
 
 
 def findings(machine: Booted) -> set[str]:
-    """What `doctor` finds, but for what every gateway here has: no backup is made, and there may be no people."""
-    report = machine.run("pam-iampass-gateway", "doctor", "--offline", "--json", check=False).stdout
+    """What `check` finds, but for what every gateway here has: no backup is made, and there may be no people."""
+    report = machine.run("pam-iampass-gateway", "check", "--offline", "--json", check=False).stdout
     return {each["id"] for each in json.loads(report)["findings"]} - {"backup-off", "no-people"}
 
 

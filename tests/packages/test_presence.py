@@ -87,7 +87,7 @@ class Fleet:
         file = "/etc/iampass-gateway/gateway.yaml"
         own = "/^groups:$/d; /^  default: {everybody: true}$/d"
         self.bastion.shell(f"sed -i '{own}' {file}; cat >> {file} <<'end'\n{groups}end")
-        assert "All is well." in self.bastion.run("pam-iampass-gateway", "check").stdout
+        assert "All is well." in self.bastion.run("pam-iampass-gateway", "check", "--settings").stdout
         self.bastion.run("systemctl", "restart", "pam-iampass-gateway")
 
 
@@ -131,7 +131,7 @@ def join(fleet: Fleet, name: str) -> None:
     if group == "bastion":
         fleet.bastion.run("pam-iampass-gateway", "host", "admit", name)
     machine.run("pam-iampass", "setup", "sshd", "sudo", "--force")
-    assert "All is well." in machine.run("pam-iampass", "check").stdout
+    assert "All is well." in machine.run("pam-iampass", "check", "--settings").stdout
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_the_first_approval(machine: Booted, shell: Shell, people: People, page:
     )
     sandbox.expect("Sandbox ready")
     shell.type(page.command(FIRST, "pam-iampass sandbox use"))
-    assert "All is well." in shell.type(page.command(FIRST, "pam-iampass check"))
+    assert "All is well." in shell.type(page.command(FIRST, "pam-iampass check --settings"))
     assert "on trial until" in shell.type(page.command(FIRST, "pam-iampass setup sudo"))
     assert "no login through sudo" in shell.type(page.command(FIRST, "pam-iampass setup confirm"), 1)
 
@@ -135,7 +135,7 @@ def test_people_are_added(
     assert re.search("alice .*bob .*carol ", listed), listed
     codes = shell.type(page.command("Configure", "pam-iampass recovery new"))
     assert len(re.findall("[0-9a-z]{4}(?:-[0-9a-z]{4}){3}", codes)) == 10
-    shell.type(page.command("Configure", "pam-iampass check"))
+    shell.type(page.command("Configure", "pam-iampass check --settings"))
     nobody_reads_secrets(machine)
 
 
@@ -206,7 +206,7 @@ def test_each_service_is_switched_on(
     assert "no trial" in shell.type(page.command(ON, "pam-iampass setup confirm"), 1)
     assert "denied" not in shell.type("journalctl -q -p warning -t pam_iampass --since -1s")
     shell.type(page.command("Read on", "pam-iampass log"))
-    report = shell.type(page.command("Read on", "pam-iampass doctor") + "; true")
+    report = shell.type(page.command("Read on", "pam-iampass check") + "; true")
     assert "error" not in re.sub("No errors?", "", report), report
     nobody_reads_secrets(machine)
     shell.type(page.command(ON, "pam-iampass setup undo"))

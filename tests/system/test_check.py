@@ -1,4 +1,4 @@
-"""`pam-iampass doctor` on a machine that is well, and on one where each thing in turn is really broken."""
+"""`pam-iampass check` on a machine that is well, and on one where each thing in turn is really broken."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Clinic:
     user: str | None = None
     """Who runs the command: None for root."""
 
-    def doctor(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def check(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         if self.user is None and not self.environment:
-            return run_command("doctor", *arguments, environment=ENVIRONMENT)
+            return run_command("check", *arguments, environment=ENVIRONMENT)
         under = [] if self.user is None else ["setpriv", f"--reuid={self.user}", "--clear-groups"]
         return subprocess.run(
-            [*under, COMMAND, "doctor", *arguments],
+            [*under, COMMAND, "check", *arguments],
             env={**ENVIRONMENT, **self.environment},
             capture_output=True,
             text=True,
@@ -68,7 +68,7 @@ class Clinic:
         )
 
     def report(self) -> dict[str, Any]:
-        done = self.doctor("--json", *self.arguments)
+        done = self.check("--json", *self.arguments)
         assert done.stderr == "", done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         errors, warnings = report["errors"], report["warnings"]
@@ -109,7 +109,7 @@ def asking(name: str, choice: str = "") -> dict[Path, str]:
 
 
 def remove_other_accounts() -> None:
-    """Of the accounts of all tests keep those of these tests: doctor runs `sshd -T` for each."""
+    """Of the accounts of all tests keep those of these tests: check runs `sshd -T` for each."""
     passwd = Path("/etc/passwd")
     others = set(PEOPLE) - {*USERS, WITHOUT_TOKEN}
     lines = passwd.read_text().splitlines(keepends=True)
@@ -400,7 +400,7 @@ def match_block(criteria: str, setting: str) -> Callable[[Clinic], None]:
 
 @contextlib.contextmanager
 def old_sshd(clinic: Clinic) -> Iterator[None]:
-    key = Path(os.environ["MACHINE_SCRATCH"]) / "doctor-host-key"
+    key = Path(os.environ["MACHINE_SCRATCH"]) / "check-host-key"
     if not key.exists():
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     pid_file = Path("/run/sshd.pid")
@@ -581,7 +581,7 @@ def test_each_cause_of_a_kind_of_finding_is_told(clinic: Clinic, case: Case) -> 
     assert [one for one in told if case.told in one[0] and one[1] == case.severity], told
 
 
-def test_what_check_and_doctor_both_find_is_told_once(clinic: Clinic) -> None:
+def test_what_two_subjects_find_is_told_once(clinic: Clinic) -> None:
     change(SSHD, "UsePAM yes", "UsePAM yes\nLoginGraceTime 61")
     change(SSHD, "Match User daemon", "Match User bin")
     found = [finding["id"] for finding in clinic.report()["findings"]]
@@ -598,7 +598,7 @@ def test_a_person_who_reads_the_secret_as_the_service_does_is_an_error(clinic: C
         change(Path("/etc/passwd"), f"alice:x{own}", f"alice:x{other}")
     who = ["setpriv", "--reuid=alice", f"--regid={pwd.getpwnam('alice').pw_gid}", "--init-groups"]
     subprocess.run([*who, "cat", f"{ETC}/application-secret"], check=True, capture_output=True)
-    checked = run_command("check")
+    checked = run_command("check", "--settings")
     told = "/etc/group: the group _iampass is the service's own: alice can read the application's secret and all tokens"
     assert told in checked.stdout
     assert "gpasswd --delete USER _iampass" in checked.stdout
@@ -695,7 +695,7 @@ def test_a_configuration_that_a_user_can_write_is_not_given_to_sshd(clinic: Clin
 
 def test_nothing_is_changed_nobody_is_asked_and_no_record_is_left(clinic: Clinic, journald: Journald) -> None:
     folders = ["/etc", "/usr/lib/pam-iampass", "/var/lib/iampass", "/run/iampass"]
-    # The figures of the agent, for node_exporter, are written anew whatever doctor does.
+    # The figures of the agent, for node_exporter, are written anew whatever check does.
     listing = ["find", *folders, "-type", "f", "-not", "-name", "*.prom", "-printf", "%p %s %T@ %C@ %m %u\n"]
     before = subprocess.run(listing, check=True, capture_output=True).stdout
     cursor, sessions = journald.cursor(), len(clinic.sandbox.sessions)
@@ -715,7 +715,7 @@ def test_offline_calls_nobody(clinic: Clinic) -> None:
 
 def test_no_secret_and_no_token_is_shown(clinic: Clinic) -> None:
     no_phone(clinic)
-    told = clinic.doctor("--json").stdout + clinic.doctor().stdout
+    told = clinic.check("--json").stdout + clinic.check().stdout
     assert "No phone is registered for bob" in told
     assert clinic.sandbox.application_secret not in told
     assert token_of("bob") not in told
@@ -735,7 +735,7 @@ def test_an_ordinary_user_is_not_told_that_nothing_asks_or_that_the_settings_are
     for name in ("sudo", "sudo-i"):
         asks_nothing(name)
     clinic.user = "alice"
-    told = clinic.doctor().stdout
+    told = clinic.check().stdout
     assert "nothing-asks" not in told
     assert "Not checked: users: only root can read the settings." in told
     assert "invalid" not in told
@@ -745,7 +745,7 @@ def test_a_user_without_a_phone_is_denied_which_is_an_error_unless_something_els
     clinic: Clinic,
 ) -> None:
     def severity() -> str:
-        found = json.loads(clinic.doctor("bob", "--json").stdout)["findings"]
+        found = json.loads(clinic.check("bob", "--json").stdout)["findings"]
         return next(str(one["severity"]) for one in found if one["id"] in ("no-device", "not-at-iampass"))
 
     no_phone(clinic)
@@ -795,14 +795,14 @@ def test_one_service_that_may_not_be_read_hides_no_other(clinic: Clinic) -> None
 def test_an_empty_machine_is_no_traceback(clinic: Clinic) -> None:
     for path in (ETC, LIBEXEC):
         shutil.rmtree(path)
-    done = clinic.doctor()
+    done = clinic.check()
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     assert "Not checked: users: the settings are invalid." in done.stdout
 
 
 def test_the_limits_of_sshd_are_notes_with_numbers_where_they_are_its_defaults(clinic: Clinic) -> None:
-    done = clinic.doctor()
+    done = clinic.check()
     assert done.returncode == 0
     assert "while 10 logins wait, 30 % of new connections; while 100 wait, all [sshd-limits]" in done.stdout
     assert "after 4 quick failures all logins from that address, 15 s or longer [sshd-limits]" in done.stdout
@@ -843,7 +843,7 @@ def test_a_match_block_for_a_local_address_or_port_is_no_fault(clinic: Clinic) -
 def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic: Clinic) -> None:
     key_alone(clinic)
     no_phone(clinic)
-    done = clinic.doctor()
+    done = clinic.check()
     lines = done.stdout.splitlines()
     assert done.returncode == 1
     assert "\x1b" not in done.stdout + done.stderr
@@ -855,8 +855,31 @@ def test_without_a_terminal_each_finding_is_three_plain_lines_worst_first(clinic
     assert lines[-1] == "1 error, 1 warning."
 
 
+def test_the_last_lines_say_whom_the_settings_concern_and_whom_their_errors_deny(clinic: Clinic) -> None:
+    told, report = clinic.check("--offline").stdout, clinic.report()
+    assert "Checked: configuration, space, files, " in told
+    assert f"\nThe table lists {report['users']} users.\nWith the accounts of this machine, " in told
+    assert f"{ETC}/iampass.yaml" in report["files"]
+    assert (report["denied"], "sshd" in report["shut_out"]) == (None, True)
+    assert "The table lists" not in clinic.check("bob", "--offline").stdout, "it is about bob alone"
+    clinic.machine.change(timeout="never")
+    told, report = clinic.check("--offline").stdout, clinic.report()
+    assert report["denied"] in told.splitlines()[-1]
+    assert report["denied"].endswith("every login is denied")
+
+
+def test_settings_are_checked_while_nothing_runs_and_with_the_programs_that_use_them(clinic: Clinic) -> None:
+    clinic.agent.stop()
+    clinic.machine.change(server="https://127.0.0.1:9")
+    assert clinic.check("--settings").returncode == 0
+    change(SSHD, "UsePAM yes", "UsePAM no")
+    checked = clinic.check("--settings")
+    assert checked.returncode == 1
+    assert "sshd does not use PAM" in checked.stdout
+
+
 def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clinic) -> None:
-    done = clinic.doctor("--offline")
+    done = clinic.check("--offline")
     lines = done.stdout.splitlines()
     listed = lines[lines.index("Ways in without the phone:") + 1 :]
     assert "    su does not ask the phone. To protect it: pam-iampass setup su. [way-in-open]" in listed
@@ -867,7 +890,7 @@ def test_ways_in_without_the_phone_are_listed_last_with_a_line_each(clinic: Clin
 
 def test_a_terminal_is_shown_colours_and_what_is_being_looked_at(clinic: Clinic) -> None:
     no_phone(clinic)
-    terminal = Terminal([COMMAND, "doctor"], environment={"COLUMNS": "80"})
+    terminal = Terminal([COMMAND, "check"], environment={"COLUMNS": "80"})
     assert terminal.finish() == 3
     assert "checking PAM stacks…" in terminal.shown
     assert "\x1b[1;33mwarning" in terminal.shown
@@ -879,7 +902,7 @@ def test_a_terminal_is_shown_colours_and_what_is_being_looked_at(clinic: Clinic)
 
 def monitored(clinic: Clinic, *arguments: str) -> tuple[int, str, list[str]]:
     """The exit status, the first line without the time that it took, and the other lines."""
-    done = clinic.doctor("--monitoring", *arguments)
+    done = clinic.check("--monitoring", *arguments)
     assert done.stderr == ""
     first, *others = done.stdout.splitlines()
     return done.returncode, first.rpartition(" time=")[0], others
@@ -905,7 +928,7 @@ def test_what_is_normal_in_a_rollout_is_no_warning_to_monitoring(clinic: Clinic)
     unlisted_pass(clinic)
     no_phone(clinic)
     clinic.machine.write_users("".join(f"{user}: {token_of(user)}\n" for user in (*USERS, "ghost")))
-    assert clinic.doctor().returncode == 3
+    assert clinic.check().returncode == 3
     status, told, _others = monitored(clinic)
     assert status == 0
     assert " rollout=3;;;0 " in told
@@ -932,4 +955,4 @@ def test_monitoring_learns_that_something_could_not_be_checked(clinic: Clinic) -
     assert told.startswith("IAMPASS UNKNOWN: run it as root")
     clinic.user = None
     for arguments in (("alice",), ("--json",)):
-        assert clinic.doctor("--monitoring", *arguments).returncode == 2
+        assert clinic.check("--monitoring", *arguments).returncode == 2

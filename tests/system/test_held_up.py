@@ -1,4 +1,4 @@
-"""`check` and `doctor` say who still has to wait once the cause of denials is mended."""
+"""`check` says who still has to wait once the cause of denials is mended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.world import World
 
 
 def findings(*arguments: str) -> dict[str, dict[str, Any]]:
-    report = json.loads(run_command("doctor", "--json", *arguments).stdout)
+    report = json.loads(run_command("check", "--json", *arguments).stdout)
     return {finding["id"]: finding for finding in report["findings"]}
 
 
@@ -38,7 +38,7 @@ def test_after_invalid_responses_our_limits_and_sshds_penalties_go_on(world: Wor
     assert "throttle clear" in found["limits-go-on"]["remedy"]
     assert "connections from 127.0.0.1 for " in found["penalties-go-on"]["title"]
     assert "systemctl reload ssh" in found["penalties-go-on"]["remedy"]
-    assert "Logins work again" not in run_command("check").stdout, "only the settings were looked at"
+    assert "Logins work again" not in run_command("check", "--settings").stdout, "only files were looked at"
     run_command("throttle", "clear", "alice").check_returncode()
     assert "limits-go-on" not in findings()
 

@@ -324,7 +324,7 @@ def test_the_command_shows_who_the_person_is_and_the_account(keys: Keys) -> None
     logged = run_command("log", "alice").stdout.splitlines()[-1]
     assert SHARED in logged
     assert " alice " in logged
-    said = run_command("doctor", "Zoë Z", "--offline")
+    said = run_command("check", "Zoë Z", "--offline")
     assert "Traceback" not in said.stderr
     assert "user-unknown" not in said.stdout
-    assert "entry-never-used" not in run_command("doctor", "--offline").stdout
+    assert "entry-never-used" not in run_command("check", "--offline").stdout

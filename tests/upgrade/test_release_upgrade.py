@@ -140,7 +140,7 @@ def test_the_phone_decides_before_during_and_after_the_upgrade(page: TypedPage, 
                 for start in ("ssh", "sudo -s"):
                     page.command(BEGIN, start)
                 shell = Shell(outside, ADMINISTRATOR)
-                assert "All is well." in shell.type(page.command(BEGIN, "pam-iampass doctor"))
+                assert "All is well." in shell.type(page.command(BEGIN, "pam-iampass check"))
                 logins.wait_for_more(DENIES)
                 asked = upgrade(shell, page, logins, {"keep": "N", "replace": "Y"}[answer])
                 logins.wait_for_more(DENIES)
@@ -181,7 +181,7 @@ def after(machine: Booted, shell: Shell, page: TypedPage, outside: Outside, phon
     ).stdout
     assert machine.run("dpkg-query", "-W", "-f", "${Version}\n", *NAMES).stdout == version
     assert machine.run("dpkg", "--audit").stdout == ""
-    assert "All is well." in shell.type(page.command(END, "pam-iampass doctor"))
+    assert "All is well." in shell.type(page.command(END, "pam-iampass check"))
     for start in ("ssh", "sudo -k"):
         page.command(END, start)
     assert gets_in(outside, phones) == 2

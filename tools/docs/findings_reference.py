@@ -10,9 +10,9 @@ from pam_iampass.gateway.check import catalogue
 
 _START = """\
 <!-- Made by `make pages`; change `pam_iampass/check/catalogue.py` instead. -->
-# Findings of pam-iampass doctor
+# Findings of pam-iampass check
 
-`pam-iampass doctor` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,
+`pam-iampass check` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,
 and no phone rings. Run it as root: it lists at the end what it could not check.
 
 Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
@@ -34,9 +34,9 @@ success and failure are tried.
 
 _GATEWAY_START = """\
 <!-- Made by `make pages`; change `pam_iampass/gateway/check/catalogue.py` instead. -->
-# Findings of pam-iampass-gateway doctor
+# Findings of pam-iampass-gateway check
 
-`pam-iampass-gateway doctor` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root
+`pam-iampass-gateway check` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root
 on the gateway.
 
 Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if

@@ -16,4 +16,4 @@ timeout: 20s
 END
 echo "alice: token-of-alice" > /etc/iampass/users.yaml
 getent passwd alice > /dev/null || useradd --create-home --shell /bin/sh alice
-pam-iampass check
+pam-iampass check --settings

@@ -111,7 +111,7 @@ class Reason(enum.Enum):
     )
     IAMPASS_REFUSES = (
         Outcome.MISCONFIGURED,
-        "IAMPASS does not know the person, or refuses the gateway's requests: pam-iampass-gateway doctor",
+        "IAMPASS does not know the person, or refuses the gateway's requests: pam-iampass-gateway check",
         f"IAMPASS does not know you, or does not know the gateway. {ASK_THE_ADMINISTRATOR}",
     )
     """A complete 401, 403 or 404: no phone rang."""

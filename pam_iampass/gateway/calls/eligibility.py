@@ -1,4 +1,4 @@
-"""Answers what `setup` and `doctor` on a host ask of people beforehand: may they log in there, and have they a phone?
+"""Answers what `setup` and `check` on a host ask of people beforehand: may they log in there, and have they a phone?
 
 A host learns nothing of anybody else: of a person of other hosts it is told the same as of a name that nobody has, and
 the database finds neither. Names of its own people could be guessed. So calls are few, and each leaves a record.

@@ -93,7 +93,7 @@ async def find_alerts(connection: Connection, of: tuple[str, list[Any]]) -> list
 
 async def find_of_fleet(gateway: Gateway, connection: Connection) -> list[Matter]:
     """Find damaged rows, and roles that nobody has. There are thousands of rows of sessions, so they are left to
-    `doctor`."""
+    `check`."""
     damaged = []
     for table in SIGNED:
         if table != "session":

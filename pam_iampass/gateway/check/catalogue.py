@@ -1,4 +1,4 @@
-"""Every kind of finding of `pam-iampass-gateway doctor`. `docs/gateway-findings.md` is made from it."""
+"""Every kind of finding of `pam-iampass-gateway check`. `docs/gateway-findings.md` is made from it."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "disk-little-room",
             "The disk of the database is nearly full: {free} of {size} are free",
             "If less than 16 MiB are free, this is an error. PostgreSQL cannot write to a full disk, and logins are"
-            " denied. doctor examines only a database on this machine.",
+            " denied. `check` examines only a database on this machine.",
             "df -h; make room, or use a larger disk. `records` in gateway.yaml sets how long the log is kept",
         ),
         error_kind(
@@ -216,7 +216,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "no-people",
             "Nobody has been added yet",
-            "Until then, the gateway denies every login for which a host asks it. Once there are people, doctor also"
+            "Until then, the gateway denies every login for which a host asks it. Once there are people, `check` also"
             " checks whether the groups in the settings have any.",
             "pam-iampass-gateway enroll USER --group GROUP",
         ),

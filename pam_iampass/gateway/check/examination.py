@@ -518,7 +518,6 @@ def _two_secrets(settings: GatewaySettings, accepted: str) -> Problem:
         "previous-secret-left",
         "IAMPASS",
         "a signed call was accepted",
-        secret_file=file,
-        accepted=accepted,
+        what=f"{file} has two secrets, and IAMPASS accepts the {accepted}",
         remedy=remedy,
     )

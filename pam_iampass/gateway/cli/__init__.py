@@ -62,8 +62,7 @@ GROUPS = {
         "operator": "Link, list and end people with a role at the portal.",
     },
     "Diagnose": {
-        "check": "Check the settings.",
-        "doctor": "Find out why hosts cannot ask.",
+        "check": "Find out why hosts cannot ask, and what is wrong with the settings.",
         "log": "Show what hosts have asked for, and how it ended.",
         "restored": "Accept a database that was restored from a backup.",
     },

@@ -1,60 +1,85 @@
-"""`pam-iampass-gateway check`: every problem of the settings."""
+"""`pam-iampass-gateway check`: finds out why hosts cannot ask, and what is wrong with the settings."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
 from pathlib import Path
 
 import click
 
 from pam_iampass.check.configuration import second_secret
-from pam_iampass.cli.check import problem_object
-from pam_iampass.cli.output import STYLES, finding, show_json, verdict
+from pam_iampass.cli.check import (
+    is_of_files,
+    monitored,
+    monitoring_option,
+    offline_option,
+    settings_option,
+    show_problems,
+    shown,
+)
+from pam_iampass.cli.output import STYLES, finding, progress, verdict
 from pam_iampass.cli.parameters import json_option
-from pam_iampass.errors import Problem, Severity
-from pam_iampass.gateway.check.examination import check_settings, groups
-from pam_iampass.gateway.cli import config_option, with_gateway
+from pam_iampass.errors import by_severity
+from pam_iampass.gateway.check.examination import check_settings, examine
+from pam_iampass.gateway.cli import config_option, in_loop
+
+_EPILOG = """\b
+Examples:
+  pam-iampass-gateway check                     everything, the worst first
+  pam-iampass-gateway check --offline           without calling IAMPASS
+  pam-iampass-gateway check --monitoring        as a plugin of Nagios, Icinga, Checkmk and others
+  pam-iampass-gateway check --settings          the settings and their files alone
+"""
 
 
-@click.command("check")
+@click.command("check", epilog=_EPILOG)
+@settings_option
 @config_option
+@offline_option
+@monitoring_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """Check the settings and the files that they name, and report every problem.
+def command(
+    ctx: click.Context, settings_only: bool, config: Path, offline: bool, monitoring: bool, as_json: bool
+) -> None:
+    """Check everything that the gateway depends on, and report what is wrong.
 
-    Each problem is a line `file:line: key: what`, followed by its remedy. As root it also looks whether the service's
-    account can read the files, and in the database whether the groups in the settings are those of hosts and people.
-    Nothing is changed, and IAMPASS is not called: `pam-iampass-gateway doctor` does.
+    It checks the settings, the certificate, whether the service answers, the database (tables, clock, an old copy, rows
+    that no gateway has written, the room on its disk), whether the groups in the settings are those of hosts and
+    people, the last backup, the portal, IAMPASS, and the hosts. Nothing is changed, and no phone rings. Run it as root
+    on the gateway. Each finding has one line of evidence and one line of advice.
 
-    The exit status is 0 if there is no error (warnings do not count), otherwise 1.
+    The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise. With --monitoring it is 0
+    (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked).
+
+    With --settings, or with --config and another settings file, check looks only at the settings and the files that
+    they name. As root it also looks whether the service's account can read them. Service, database and IAMPASS need not
+    run. Each problem is a line `file:line: key: what`, followed by its remedy. The exit status is 0 if there is no
+    error (warnings do not count), otherwise 1.
     """
-    settings, problems = check_settings(config)
-    not_checked = []
-    if settings is not None:
-        try:
-            of_groups = with_gateway(config, groups)
-        except click.ClickException as error:
-            not_checked = [f"the groups of hosts and people: {error.message}"]
-        else:
-            problems = (*problems, *(_warning(config, found) for found in of_groups))
-        if settings.previous_secret:
-            file = settings.files["application_secret_file"]
-            problems = (*problems, second_secret(config, file, "pam-iampass-gateway"))
-    errors, warnings = (
-        sum(problem.severity is severity for problem in problems)
-        for severity in (Severity.ERROR, Severity.WARNING)
+    if is_of_files(ctx, settings_only, offline, monitoring):
+        ctx.exit(_check_settings(config, as_json=as_json))
+    if monitoring and as_json:
+        raise click.UsageError("--monitoring has a format of its own")
+    began = time.monotonic()
+    with progress(quiet=as_json or monitoring) as show:
+        report = examine(config, lambda what: show(f"{what}…"), in_loop, offline=offline)
+    ctx.exit(
+        monitored(report, time.monotonic() - began, ()) if monitoring else shown(report, as_json=as_json)
     )
+
+
+def _check_settings(config: Path, *, as_json: bool) -> int:
+    """Check the settings only; returns the exit status."""
+    settings, problems = check_settings(config)
+    if settings is not None and settings.previous_secret:
+        file = settings.files["application_secret_file"]
+        problems = (*problems, second_secret(config, file, "pam-iampass-gateway"))
+    errors, warnings = by_severity(problems)
     if as_json:
-        shown = [problem_object(problem) for problem in problems]
-        show_json({"ok": not errors, "file": str(config), "problems": shown, "not_looked_at": not_checked})
-    else:
-        for problem in problems:
-            finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
-        verdict(errors, warnings, not_checked=not_checked)
-    ctx.exit(1 if errors else 0)
-
-
-def _warning(config: Path, found: Problem) -> Problem:
-    """A finding of `doctor` about groups, as a problem of the settings, which are valid."""
-    return replace(found, file=config, severity=Severity.WARNING)
+        show_problems(problems, {"file": str(config)})
+        return 1 if errors else 0
+    for problem in problems:
+        finding([(str(problem), STYLES[problem.severity.value])], problem.remedy)
+    verdict(errors, warnings)
+    return 1 if errors else 0

@@ -13,7 +13,7 @@ import click
 
 from pam_iampass.check.report import CheckReport, merged
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.doctor import shown as show_report
+from pam_iampass.cli.check import shown as show_report
 from pam_iampass.cli.output import Part, fields, line, moment
 from pam_iampass.cli.parameters import Parsed, json_option
 from pam_iampass.config import value_types
@@ -158,7 +158,7 @@ def status(ctx: click.Context, config: Path, as_json: bool) -> None:
     """Show whether the portal of this gateway is set up, answers, and has a certificate that browsers trust, and that
     only root can exchange.
 
-    `pam-iampass-gateway doctor` looks for the same. The exit status is 1 if there is an error, 3 if there are only
+    `pam-iampass-gateway check` looks for the same. The exit status is 1 if there is an error, 3 if there are only
     warnings, and 0 otherwise.
     """
     own = gateway_settings.load(config).portal

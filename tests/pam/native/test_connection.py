@@ -29,7 +29,7 @@ from tests.support.scripted_module import DoorConnection, Frame, ScriptedModule,
 NOBODY = 65534
 NOT_DECIDED = (
     b"The IAMPASS agent has not decided this login. Try again; "
-    b"if that does not help, as root: pam-iampass doctor"
+    b"if that does not help, as root: pam-iampass check"
 )
 NOT_ANSWERING = b"The IAMPASS agent does not answer. As root: systemctl restart pam-iampass-agent.service"
 

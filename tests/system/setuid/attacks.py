@@ -463,8 +463,8 @@ AROUND = {
         ),
         Tested(
             "the same",
-            "`doctor` reports it, with file, line and users",
-            "test_doctor_reports_each_rule_with_its_line_and_the_user",
+            "`check` reports it, with file, line and users",
+            "test_check_reports_each_rule_with_its_line_and_the_user",
         ),
         Tested(
             "the same",
@@ -485,37 +485,37 @@ AROUND = {
     "test_ways_in": (
         Tested(
             "doas, sudo-rs, which do not use sudo's PAM service",
-            "`doctor` lists them until the command that it names has set them up",
+            "`check` lists them until the command that it names has set them up",
             "test_a_way_in_is_listed_until_it_asks_the_phone",
         ),
         Tested(
             "su, or only `su -`, with a PAM file that does not ask",
-            "`doctor` lists it; half of it is a warning",
+            "`check` lists it; half of it is a warning",
             "test_su_is_listed_where_it_does_not_ask_and_half_of_it_is_a_warning",
         ),
         Tested(
             "`nopass` in doas.conf",
-            "`doctor` lists the line",
+            "`check` lists the line",
             "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
         ),
         Tested(
             "polkit, whose PAM file is in /usr/lib/pam.d",
-            "`doctor` lists it",
+            "`check` lists it",
             "test_polkit_is_a_way_in_where_its_file_is_in_another_folder",
         ),
         Tested(
             "a member of the group `empower`, whom a rule of systemd 259 and later lets pass every check of polkit",
-            "`doctor` names the members",
+            "`check` names the members",
             "test_whom_a_rule_of_systemd_lets_pass_every_check_of_polkit_is_listed",
         ),
         Tested(
             "a set-uid program or a PAM service that nobody knows",
-            "`doctor` lists it as unknown",
+            "`check` lists it as unknown",
             "test_unknown_programs_and_services_that_ask_for_the_password_only_are_listed",
         ),
         Tested(
             "a set-uid program or a server that lets users in without PAM",
-            "`doctor` lists it by its name",
+            "`check` lists it by its name",
             "test_programs_that_let_in_without_pam_are_listed_by_name",
         ),
         Tested(

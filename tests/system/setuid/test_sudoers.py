@@ -1,4 +1,4 @@
-"""Lines of sudoers that lead around the phone: each does so on real sudo, and doctor and setup report it."""
+"""Lines of sudoers that lead around the phone: each does so on real sudo, and check and setup report it."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def test_real_sudo_rs_asks_the_phone_of_its_caller(stage: Stage, setting: str) -
     assert [session.user for session in guest.sessions()] == [token_of(guest.name)]
 
 
-def test_doctor_reports_each_rule_with_its_line_and_the_user(cast: Cast) -> None:
-    findings = json.loads(run_command("doctor", "--json", "--offline").stdout)["findings"]
+def test_check_reports_each_rule_with_its_line_and_the_user(cast: Cast) -> None:
+    findings = json.loads(run_command("check", "--json", "--offline").stdout)["findings"]
     for name, rule in RULES.items():
         about = [
             one for one in findings if one["id"] == rule.kind and line_of(cast[name], rule) in one["evidence"]

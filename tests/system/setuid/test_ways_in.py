@@ -1,4 +1,4 @@
-"""Other ways to root than sudo: doctor lists those that do not ask the phone, and no others."""
+"""Other ways to root than sudo: check lists those that do not ask the phone, and no others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def guest(stage: Stage) -> Iterator[Guest]:
 def ways_in(guest: Guest) -> dict[str, str]:
     """The findings about other ways in: the title of each, and what it says to do."""
     found = {}
-    report = json.loads(run_command("doctor", "--json", "--offline", guest.name).stdout)
+    report = json.loads(run_command("check", "--json", "--offline", guest.name).stdout)
     for one in report["findings"]:
         if one["id"] in WAYS_IN:
             assert one["severity"] == (

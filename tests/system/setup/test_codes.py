@@ -1,4 +1,4 @@
-"""`setup sshd --codes`: on which sshd it can be had, what it writes there, and what doctor says afterwards."""
+"""`setup sshd --codes`: on which sshd it can be had, what it writes there, and what check says afterwards."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def gets_in_by_a_wrong_code(administrator: Administrator) -> bool:
     return login.finish() == 0
 
 
-def found_by_doctor(administrator: Administrator) -> dict[str, str]:
-    """The severities of what doctor finds about sshd and its stack, by kind."""
-    found = json.loads(administrator.run("doctor", "--json").stdout)["findings"]
+def found_by_check(administrator: Administrator) -> dict[str, str]:
+    """The severities of what check finds about sshd and its stack, by kind."""
+    found = json.loads(administrator.run("check", "--json").stdout)["findings"]
     kinds = {each["id"]: each["severity"] for each in found}
     return {
         name: level
@@ -38,9 +38,9 @@ def found_by_doctor(administrator: Administrator) -> dict[str, str]:
     }
 
 
-def test_codes_are_asked_for_status_and_doctor_know_it_and_undo_ends_it(administrator: Administrator) -> None:
+def test_codes_are_asked_for_status_and_check_know_it_and_undo_ends_it(administrator: Administrator) -> None:
     with file(DROP_INS / "20-site.conf", KEYS_ONLY):
-        before = found_by_doctor(administrator)
+        before = found_by_check(administrator)
         told = administrator.setup("sshd", "--codes")
         assert f"sshd -T: {OURS} is in force" in told
         assert "ssh -o PreferredAuthentications=keyboard-interactive,publickey alice@" in told
@@ -51,8 +51,8 @@ def test_codes_are_asked_for_status_and_doctor_know_it_and_undo_ends_it(administ
         assert len(administrator.sandbox.sessions) == begun
         assert administrator.gets_in_by_key_alone()
         assert len(administrator.sandbox.sessions) == begun + 1
-        assert set(found_by_doctor(administrator)) <= {*before, "sshd-limits"}
-        assert administrator.run("check").returncode == 0
+        assert set(found_by_check(administrator)) <= {*before, "sshd-limits"}
+        assert administrator.run("check", "--settings").returncode == 0
         assert administrator.run("test", "alice", "--service", "sshd").returncode == 0
         administrator.setup("sshd", "--no-prompt")
         assert not OURS.exists()
@@ -144,18 +144,18 @@ def test_an_earlier_setting_of_the_administrator_is_not_overridden_but_named(
         assert "does not include /etc/ssh/sshd_config.d" in refused(administrator, "sshd", "--codes")
 
 
-def test_doctor_says_if_codes_cannot_be_typed_any_more_or_passwords_were_switched_on(
+def test_check_says_if_codes_cannot_be_typed_any_more_or_passwords_were_switched_on(
     administrator: Administrator,
 ) -> None:
     with file(DROP_INS / "20-site.conf", KEYS_ONLY):
         administrator.setup("sshd", "--codes")
         with file(DROP_INS / "05-site.conf", "AuthenticationMethods publickey\n"):
-            assert found_by_doctor(administrator)["sshd-no-code"] == "warning"
+            assert found_by_check(administrator)["sshd-no-code"] == "warning"
         with file(DROP_INS / "05-site.conf", "Match User alice\n  AuthenticationMethods publickey\n"):
-            assert found_by_doctor(administrator)["sshd-no-code"] == "note"
+            assert found_by_check(administrator)["sshd-no-code"] == "note"
         with file(DROP_INS / "05-site.conf", "PasswordAuthentication yes\n"):
-            assert found_by_doctor(administrator)["sshd-code-before-password"] == "warning"
+            assert found_by_check(administrator)["sshd-code-before-password"] == "warning"
         text = PAM_FILE.read_text()
         with file(PAM_FILE, "".join(line for line in text.splitlines(True) if " codes " not in line)):
-            assert found_by_doctor(administrator)["stack-wrong-rings"] == "warning"
+            assert found_by_check(administrator)["stack-wrong-rings"] == "warning"
         administrator.setup("undo")

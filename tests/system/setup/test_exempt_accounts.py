@@ -34,7 +34,7 @@ def gets_in(administrator: Administrator, user: str, *options: str) -> bool:
 
 
 def findings(administrator: Administrator) -> dict[str, str]:
-    found = json.loads(administrator.run("doctor", "--offline", "--json").stdout)["findings"]
+    found = json.loads(administrator.run("check", "--offline", "--json").stdout)["findings"]
     return {each["id"]: each["severity"] for each in found}
 
 
@@ -72,20 +72,20 @@ def test_exempt_users_and_groups_log_in_with_their_key_alone_until_it_is_undone(
     assert everything() == before
 
 
-def test_after_a_change_of_exempt_check_and_doctor_say_what_to_do_and_setup_follows(
+def test_after_a_change_of_exempt_check_says_what_to_do_and_setup_follows(
     administrator: Administrator,
 ) -> None:
     administrator.setup("sshd", "--prompt")
     administrator.machine.change(exempt=f"{{users: [{ROBOT}]}}")
     assert not gets_in(administrator, ROBOT)
     assert findings(administrator)["sshd-exempt-prompted"] == "error"
-    checked = administrator.run("check")
+    checked = administrator.run("check", "--settings")
     assert f"10-iampass.conf has no `Match User {ROBOT}`" in checked.stdout
     assert "pam-iampass setup sshd" in checked.stdout
     assert checked.returncode == 0
     assert "does not follow" not in administrator.setup("sshd")
     assert gets_in(administrator, ROBOT)
-    assert "sshd does not follow" not in administrator.run("check").stdout
+    assert "sshd does not follow" not in administrator.run("check", "--settings").stdout
     administrator.machine.change()
     assert findings(administrator)["sshd-exempt-prompted"] == "error"
     administrator.setup("sshd")

@@ -71,7 +71,7 @@ def test_accounts_that_could_log_in_no_more_are_named(
         without = administrator.setup(*way, "--dry-run", ok=None)
         with file(keys, administrator.sshd.client_key.with_suffix(".pub").read_text(), 0o600):
             found = administrator.setup(*way, "--dry-run", ok=None)
-            checked = administrator.run("check").stdout
+            checked = administrator.run("check", "--settings").stdout
     finally:
         subprocess.run(["chpasswd"], input=f"root:{PASSWORD}\n", text=True, check=True)
     named = "these accounts can log in to a shell today, and cannot once it asks the phone: (.*)"

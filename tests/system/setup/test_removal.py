@@ -30,9 +30,9 @@ def _rpm(folder: Path) -> list[str]:
     return ["sh", str(preun), "0"]
 
 
-def doctor(administrator: Administrator) -> list[dict[str, str]]:
-    """What `pam-iampass doctor` finds."""
-    found: list[dict[str, str]] = json.loads(administrator.run("doctor", "--offline", "--json").stdout)[
+def check(administrator: Administrator) -> list[dict[str, str]]:
+    """What `pam-iampass check` finds."""
+    found: list[dict[str, str]] = json.loads(administrator.run("check", "--offline", "--json").stdout)[
         "findings"
     ]
     return found
@@ -62,10 +62,10 @@ def test_a_refused_removal_leaves_the_second_factor_on(
     assert removed.returncode == 0, removed
     assert "iampass" not in Path("/etc/pam.d/sudo").read_text()
     # The package is installed again.
-    found = [one for one in doctor(administrator) if one["id"] == "switched-off"]
+    found = [one for one in check(administrator) if one["id"] == "switched-off"]
     assert [(one["severity"], one["title"].partition(" asked")[0]) for one in found] == [
         ("error", "sudo, su")
     ]
     administrator.setup("sudo")
     administrator.setup("undo", "su")
-    assert "switched-off" not in [one["id"] for one in doctor(administrator)]
+    assert "switched-off" not in [one["id"] for one in check(administrator)]

@@ -43,9 +43,9 @@ def test_a_user_who_was_kept_out_of_sudo_stays_out_although_the_phone_approves(
         administrator.setup("undo")
 
 
-def test_doctor_and_test_know_the_quiet_way(administrator: Administrator) -> None:
+def test_check_and_test_know_the_quiet_way(administrator: Administrator) -> None:
     administrator.setup("sshd", "--no-prompt")
-    found = json.loads(administrator.run("doctor", "--json").stdout)
+    found = json.loads(administrator.run("check", "--json").stdout)
     ids = {each["id"] for each in found["findings"]}
     assert not {name for name in ids if name.startswith(("account-", "stack-", "sshd-un", "nothing"))}, ids
     tried = administrator.run("test", "alice", "--service", "sshd")

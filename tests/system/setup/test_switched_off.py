@@ -85,12 +85,12 @@ def test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere(
 ) -> None:
     way = SHUT[name]
     administrator.setup(way.service)
-    assert way.kind not in ids(administrator, "check") | ids(administrator, "setup", "status")
+    assert way.kind not in ids(administrator, "check", "--settings") | ids(administrator, "setup", "status")
     assert in_force(administrator, way.service) == "1"
     with open_way(way):
-        for verb in (["check"], ["setup", "status"], ["doctor", "--offline"]):
+        for verb in (["check", "--settings"], ["setup", "status"], ["check", "--offline"]):
             assert way.kind in ids(administrator, *verb), verb
-        assert administrator.run("check").returncode == 1
+        assert administrator.run("check", "--settings").returncode == 1
         assert "error " in administrator.setup("status")
         for arguments in (
             () if way.mended else ([way.service, "--dry-run"], [way.service], [way.service, "--quiet"])
@@ -131,7 +131,7 @@ def test_a_match_block_for_some_users_is_an_error_of_check_and_no_record_of_the_
         "sshd-unasked", DROP_INS / "90-site.conf", "Match User bob\n  PAMServiceName login\nMatch all\n"
     )
     with open_way(block):
-        assert "sshd-unasked" in ids(administrator, "check")
+        assert "sshd-unasked" in ids(administrator, "check", "--settings")
         assert in_force(administrator, "sshd") == "1"
 
 
@@ -139,9 +139,9 @@ def test_methods_above_ours_that_show_no_prompt_are_told(administrator: Administ
     administrator.setup("sshd", "--prompt")
     methods = Way("sshd-prompt-skipped", DROP_INS / "05-site.conf", "AuthenticationMethods publickey\n")
     with open_way(methods):
-        for verb in (["check"], ["setup", "status"], ["doctor", "--offline"]):
+        for verb in (["check", "--settings"], ["setup", "status"], ["check", "--offline"]):
             told = json.loads(administrator.run(*verb, "--json").stdout)
             assert methods.kind in json.dumps(told), verb
         assert "sshd does not show the prompt: everybody" in administrator.setup("status")
         assert in_force(administrator, "sshd") == "1", "the phone is asked all the same"
-    assert methods.kind not in administrator.run("check", "--json").stdout
+    assert methods.kind not in administrator.run("check", "--settings", "--json").stdout

@@ -1,4 +1,4 @@
-"""What doctor finds in the account stack of sshd's PAM service."""
+"""What check finds in the account stack of sshd's PAM service."""
 
 from __future__ import annotations
 

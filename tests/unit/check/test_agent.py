@@ -1,4 +1,4 @@
-"""What doctor finds by asking the agent."""
+"""What check finds by asking the agent."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def test_every_kind_is_used_in_the_code() -> None:
 
 
 def test_every_kind_that_a_problem_has_is_in_the_catalogue() -> None:
-    """doctor looks it up there."""
+    """`check` looks it up there."""
     place = list(inspect.signature(Problem).parameters).index("kind")
     kinds = {
         given.value

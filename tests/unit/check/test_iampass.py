@@ -1,4 +1,4 @@
-"""What `doctor` concludes from the answers of IAMPASS: which of id, secret and token is wrong."""
+"""What `check` concludes from the answers of IAMPASS: which of id, secret and token is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which domains doctor finds that services run, and what it says of their way to the agent.
+"""In which domains check finds that services run, and what it says of their way to the agent.
 
 The kernel of the test machines has no SELinux: its files are real ones here, and its answers are made up.
 """

@@ -1,4 +1,4 @@
-"""What doctor finds in the session stacks of services whose IAMPASS sessions are kept."""
+"""What check finds in the session stacks of services whose IAMPASS sessions are kept."""
 
 from __future__ import annotations
 

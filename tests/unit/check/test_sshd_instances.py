@@ -1,4 +1,4 @@
-"""Which other sshd doctor finds."""
+"""Which other sshd check finds."""
 
 from __future__ import annotations
 

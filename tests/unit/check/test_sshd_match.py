@@ -1,4 +1,4 @@
-"""Which logins doctor makes up for the Match blocks of sshd's configuration."""
+"""Which logins check makes up for the Match blocks of sshd's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which lines of sudoers lead around the phone, and whom doctor names."""
+"""Which lines of sudoers lead around the phone, and whom check names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`pam-iampass check` against real files. What it finds: `tests/unit/check/test_configuration.py`."""
+"""`pam-iampass check --settings`, against real files. What it finds: `tests/unit/check/test_configuration.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import subprocess
 import sys
 
 import pexpect
+import pytest
+from click.testing import CliRunner
 
+from pam_iampass.cli import group
+from pam_iampass.cli.check import FILES_ONLY
 from tests.support.installation import ROOT
 from tests.support.shipped_settings import Installed
 
@@ -60,6 +64,13 @@ def test_json_holds_what_the_text_says(for_root: Installed) -> None:
     assert error["what"] == '"60" has no unit'
     assert error["remedy"] == "write 60s for seconds, 60m for minutes"
     assert (warning["severity"], warning["line"], warning["key"]) == ("warning", 2, "bob")
+
+
+@pytest.mark.parametrize("others", [["alice"], ["--offline"], ["--monitoring"], ["--from", "192.0.2.7"]])
+@pytest.mark.parametrize("verb", [["check", "--settings"], ["check", "--config", "/etc/iampass/new.yaml"]])
+def test_what_needs_more_than_files_is_not_ignored_beside_them(verb: list[str], others: list[str]) -> None:
+    refused = CliRunner().invoke(group, [*verb, *others])
+    assert (refused.exit_code, FILES_ONLY in refused.output) == (2, True)
 
 
 def test_the_secret_is_never_shown(for_root: Installed) -> None:

@@ -190,6 +190,7 @@ def test_a_user_as_an_argument_completes(verb: str) -> None:
         (["chekc"], "No such command 'chekc'. Did you mean 'check'?"),
         (["session", "lst"], "No such command 'lst'. Did you mean 'list'?"),
         (["nothing-like-it"], "No such command 'nothing-like-it'."),
+        (["doctor"], "No such command 'doctor'."),
         (["setup", "stauts"], "No such command 'stauts'. Did you mean 'status'?"),
         (["setup", "undoo", "sshd"], "No such command 'undoo'. Did you mean 'undo'?"),
         (["bypass", "lst"], "No such command 'lst'. Did you mean 'list'?"),

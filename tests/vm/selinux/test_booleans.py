@@ -26,8 +26,8 @@ def boolean(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
 def test_without_pam_iampass_sshd_no_ssh_login_reaches_the_agent(site: Site, boolean: str) -> None:
     site.set_up("sshd", "--no-prompt")
     assert not got_in(site.ssh("alice"), "alice")
-    doctor = site.machine.run("pam-iampass", "doctor", check=False).stdout
-    assert "pam_iampass_sshd is off [selinux-denies]" in doctor
+    check = site.machine.run("pam-iampass", "check", check=False).stdout
+    assert "pam_iampass_sshd is off [selinux-denies]" in check
 
 
 @pytest.mark.parametrize("boolean", [("pam_iampass_local", "off")], indirect=True)

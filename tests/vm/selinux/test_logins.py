@@ -153,9 +153,9 @@ def test_through_a_proxy_and_with_a_name_to_look_up(site: Site, cursor: str) -> 
     assert found == ["approved", "unavailable"]
 
 
-def test_check_and_doctor_find_the_machine_in_order(site: Site) -> None:
-    for verb in ("check", "doctor"):
-        done = site.machine.run("pam-iampass", verb, check=False)
+def test_check_finds_the_machine_in_order(site: Site) -> None:
+    for options in ((), ("--settings",)):
+        done = site.machine.run("pam-iampass", "check", *options, check=False)
         assert not re.search(r"selinux|unreadable", done.stdout, re.IGNORECASE), done.stdout
         assert "Traceback" not in done.stderr
 
@@ -190,15 +190,15 @@ def test_a_kept_session_that_is_closed_on_the_phone_ends_the_login(site: Site) -
 
 
 @pytest.mark.denied("pam_iampass_t")
-def test_doctor_finds_a_file_that_was_moved(site: Site) -> None:
+def test_check_finds_a_file_that_was_moved(site: Site) -> None:
     vm = site.machine
     site.set_up("sshd", "--no-prompt")
     users = "/etc/iampass/users.yaml"
     vm.shell(f"cp {users} /root; mv /root/users.yaml {users}; chgrp _iampass {users}")
     assert not got_in(site.ssh("alice"), "alice")
-    doctor = vm.run("pam-iampass", "doctor", check=False).stdout
-    assert "/etc/iampass/users.yaml has context" in doctor
-    assert "[selinux-denies]" in doctor
+    check = vm.run("pam-iampass", "check", check=False).stdout
+    assert "/etc/iampass/users.yaml has context" in check
+    assert "[selinux-denies]" in check
     vm.run("restorecon", "-R", "/etc/iampass")
     login = site.ssh("alice")
     site.approve("alice")

@@ -44,8 +44,8 @@ def domain(site: Site, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def denied(site: Site) -> list[dict[str, str]]:
-    """What doctor says of SELinux."""
-    report = json.loads(site.machine.run("pam-iampass", "doctor", "--json", check=False).stdout)
+    """What check says of SELinux."""
+    report = json.loads(site.machine.run("pam-iampass", "check", "--json", check=False).stdout)
     assert not [each for each in report["not_looked_at"] if "SELinux" in each]
     return [each for each in report["findings"] if each["id"] == "selinux-denies"]
 
