@@ -86,8 +86,8 @@ def command(
 
     It checks the settings and their files, the agent, the users and their phones, IAMPASS and the clock, every PAM
     stack with this module (simulated with correct and wrong passwords), sshd, sudo, and whether a user would be locked
-    out. Other ways to log in or to become root that do not ask the phone are listed last. With USER, the report is
-    about that user only. Nothing is changed, and no phone rings. Run it as root.
+    out. Other ways to log in or to become root that do not ask the phone are listed behind that. With USER, the report
+    is about that user only. Nothing is changed, and no phone rings. Run it as root.
 
     Each finding has one line of evidence and one line of advice. findings.md, in
     /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs, explains all findings. The last

@@ -720,7 +720,7 @@ MUTANTS = {
             "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
         ),
         Mutant(
-            "a second sshd that asks nobody is found by check alone",
+            "a second sshd that asks nobody is found by `check` without --settings alone",
             "for instance in (usual, *sshd_instances.others()):",
             "for instance in (usual,):",
             "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[a second sshd]",

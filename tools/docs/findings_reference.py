@@ -13,7 +13,8 @@ _START = """\
 # Findings of pam-iampass check
 
 `pam-iampass check` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,
-and no phone rings. Run it as root: it lists at the end what it could not check.
+and no phone rings. Run it as root: it lists at the end what it could not check. `pam-iampass check --settings` looks at
+files only, and shows problems with their file, line and key.
 
 Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
 there is an error, 3 if there are only warnings, and 0 otherwise.
