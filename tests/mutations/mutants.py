@@ -726,6 +726,12 @@ MUTANTS = {
             "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[a second sshd]",
         ),
         Mutant(
+            "check --settings does not look at the programs that use the settings",
+            "report = check_config(config, services=True)",
+            "report = check_config(config)",
+            "test_settings_are_checked_while_nothing_runs_and_with_the_programs_that_use_them",
+        ),
+        Mutant(
             "the end of a trial of another way switches the phone off",
             "return Trial(secrets.token_hex(8), tuple(services), now, now + seconds, earlier)",
             "return Trial(secrets.token_hex(8), tuple(services), now, now + seconds)",
