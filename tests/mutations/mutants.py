@@ -720,13 +720,13 @@ MUTANTS = {
             "test_a_service_lets_in_unasked_if_it_passes_although_the_phone_denies",
         ),
         Mutant(
-            "a second sshd that asks nobody is found by `check` without --settings alone",
+            "a second sshd that asks nobody is found by the whole check alone",
             "for instance in (usual, *sshd_instances.others()):",
             "for instance in (usual,):",
             "test_what_switches_the_phone_off_for_a_service_is_an_error_everywhere[a second sshd]",
         ),
         Mutant(
-            "check --settings does not look at the programs that use the settings",
+            "check: the settings alone are read, not the programs that use them",
             "report = check_config(config, services=True)",
             "report = check_config(config)",
             "test_settings_are_checked_while_nothing_runs_and_with_the_programs_that_use_them",
