@@ -111,6 +111,8 @@ define write_completions
 	    $(2)=$${shell}_source $(PYTHON) -m $(3) > $(1)/$$shell && [ -s $(1)/$$shell ] || exit 1; done
 endef
 
+# The rooms that hosts need not have: the gateway's package and the portal's have them.
+OF_FLEETS = fleet gateway portal
 install: man completions ## Install from source, below DESTDIR if set
 	install -d $(DESTDIR)$(PACKAGES) $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(BIN) $(DESTDIR)$(SBIN) $(DESTDIR)$(SYSCONF)/iampass \
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/tmpfiles.d \
@@ -118,7 +120,7 @@ install: man completions ## Install from source, below DESTDIR if set
 	    $(DESTDIR)$(SHARE)/ansible $(DESTDIR)$(DOC) $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 $(DESTDIR)$(MAN)/man8 \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
 	cp -R pam_iampass $(DESTDIR)$(PACKAGES)/
-	rm -r $(DESTDIR)$(PACKAGES)/pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/portal
+	cd $(DESTDIR)$(PACKAGES)/pam_iampass && rm -r $(OF_FLEETS)
 	find $(DESTDIR)$(PACKAGES)/pam_iampass -name __pycache__ -prune -exec rm -r {} +
 	$(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass $(DESTDIR)$(PACKAGES)/pam_iampass
 	chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass
@@ -162,10 +164,10 @@ install-gateway: completions-gateway ## Install the gateway of a fleet from sour
 	    $(DESTDIR)$(UNITS)/sysusers.d $(DESTDIR)$(UNITS)/systemd/system $(DESTDIR)$(MAN)/man1 $(DESTDIR)$(MAN)/man5 \
 	    $(DESTDIR)$(GATEWAY_EXAMPLES) \
 	    $(DESTDIR)$(BASH_COMPLETIONS) $(DESTDIR)$(ZSH_COMPLETIONS) $(DESTDIR)$(FISH_COMPLETIONS)
-	cp -R pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
+	cp -R pam_iampass/fleet pam_iampass/gateway $(DESTDIR)$(PACKAGES)/pam_iampass/
 	cp --parents $(CALLS_OF_THE_PORTAL) $(DESTDIR)$(PACKAGES)/
-	find $(DESTDIR)$(PACKAGES)/pam_iampass/gateway -name __pycache__ -prune -exec rm -r {} +
-	for folder in gateway portal; do \
+	for folder in $(OF_FLEETS); do \
+	    find $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder -name __pycache__ -prune -exec rm -r {} + && \
 	    $(PYTHON) -I -m compileall -q -d $(PACKAGES)/pam_iampass/$$folder $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder && \
 	    chmod -R u=rwX,go=rX $(DESTDIR)$(PACKAGES)/pam_iampass/$$folder || exit 1; done
 	sed 's|@PACKAGES@|$(PACKAGES)|; s|pam_iampass.cli|pam_iampass.gateway.cli|' doors/pam-iampass.in \

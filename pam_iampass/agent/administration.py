@@ -15,9 +15,10 @@ from pam_iampass.agent.control import ControlRequest, Handler
 from pam_iampass.audit.administrator import Administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
 from pam_iampass.config.settings import load
+from pam_iampass.config.value_types import LONGEST_BYPASS
 from pam_iampass.errors import PamIampassError, StateError, shown
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.bypass import LONGEST, Bypass, Ended, Moment
+from pam_iampass.login.bypass import Bypass, Ended, Moment
 from pam_iampass.login.throttle import cool_off, summary
 from pam_iampass.outcome import Outcome
 from pam_iampass.session.kept_session import KeptSession, State
@@ -148,7 +149,7 @@ class Administration:
         """Let `user` in without the phone for `seconds`, through `service` or, if that is empty, all services."""
         name, service, seconds = request.text("user"), request.text("service"), request.number("seconds")
         with self._recorded(Act.BYPASS, request, name, service or "all") as facts:
-            if not 0 < seconds <= LONGEST:
+            if not 0 < seconds <= LONGEST_BYPASS:
                 raise PamIampassError("a bypass lasts at most 24 h", "give a shorter time")
             uid: int | None = None  # of a person of the user table who has no account
             try:

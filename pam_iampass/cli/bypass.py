@@ -18,7 +18,8 @@ from pam_iampass.cli.parameters import (
     person,
     seconds,
 )
-from pam_iampass.login.bypass import LONGEST, Bypass, Moment, reason_error
+from pam_iampass.config.value_types import LONGEST_BYPASS, reason_error
+from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.pam.services import not_asking
 from pam_iampass.pam.stack import PamFiles, dialect
 
@@ -35,7 +36,7 @@ Examples:
 def _time_of(text: str) -> float:
     """Raises ValueError."""
     found = seconds(text)
-    if found > LONGEST:
+    if found > LONGEST_BYPASS:
         raise ValueError("is longer than a day (24h)")
     return found
 

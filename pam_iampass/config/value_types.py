@@ -34,6 +34,10 @@ LONGEST_SPACING = 30
 LONGEST_SESSION = 24 * 3600
 """Seconds: the longest that a session can be kept."""
 
+LONGEST_BYPASS = 86400.0
+"""Seconds: the longest that a bypass can last."""
+_LONGEST_REASON = 200
+
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -429,3 +433,21 @@ def listen_address(text: str) -> tuple[str, int]:
     if not match or not 0 < int(match[3]) < 65536:
         raise InvalidValue("is not an address with a port", "write for example 0.0.0.0:8443 or [::]:8443")
     return match[1] or match[2], int(match[3])
+
+
+def address_of_machine(text: str) -> str | None:
+    """An address in its one form; None if it is none, or one that every machine has."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    address = getattr(address, "ipv4_mapped", None) or address
+    is_everywhere = address.is_loopback or address.is_link_local or address.is_unspecified
+    return None if is_everywhere or address.is_multicast else str(address)
+
+
+def reason_error(text: str) -> str | None:
+    """Why this cannot be the reason of a bypass, as the end of a sentence; None for a valid one."""
+    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_REASON:
+        return f"is not a text of one line and at most {_LONGEST_REASON} characters"
+    return None

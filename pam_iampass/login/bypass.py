@@ -12,20 +12,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Callable
 
 from pam_iampass.config.settings import same_program
+from pam_iampass.config.value_types import LONGEST_BYPASS
 from pam_iampass.login.policy import Person
 from pam_iampass.system.boot import boot_id, since_boot
 from pam_iampass.system.database import Database, decoded, encoded
-
-LONGEST = 86400.0
-"""The longest that a bypass may last. Seconds."""
-_LONGEST_REASON = 200
-
-
-def reason_error(text: str) -> str | None:
-    """Why this cannot be the reason of a bypass, as the end of a sentence; None for a valid one."""
-    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_REASON:
-        return f"is not a text of one line and at most {_LONGEST_REASON} characters"
-    return None
 
 
 @dataclass(frozen=True)
@@ -134,7 +124,7 @@ class Bypasses:
 
         It is on the disk when this returns. Raises StateError: then nothing has changed.
         """
-        if not 0 < bypass.seconds <= LONGEST:
+        if not 0 < bypass.seconds <= LONGEST_BYPASS:
             raise ValueError(bypass.seconds)
         with self._database.lock:
             kept, ended = self._divided(
@@ -196,7 +186,7 @@ def _row(bypass: Bypass) -> tuple[object, ...]:
 def _bypass(row: tuple[Any, ...]) -> Bypass:
     """The bypass in a row. Raises ValueError, TypeError and AttributeError."""
     user, service, uid, seconds, boot, since_boot, wall, made_by, reason, survives_reboot = row
-    if not 0 < seconds <= LONGEST:
+    if not 0 < seconds <= LONGEST_BYPASS:
         raise ValueError(seconds)
     return Bypass(
         user=decoded(user),

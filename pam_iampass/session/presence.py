@@ -9,9 +9,9 @@ capability to see it.
 from __future__ import annotations
 
 import os
-from ipaddress import ip_address
 from typing import Callable
 
+from pam_iampass.config.value_types import address_of_machine
 from pam_iampass.session.kept_session import AttachedLogin, KeptSession, State
 from pam_iampass.system.sock_diag import owner_of_client
 
@@ -62,17 +62,6 @@ def between_hosts(ssh_connection: str) -> str | None:
         if address is None or not 0 < port < 65536:
             return None
     return " ".join(f"{address} {port}" for address, port in ends)
-
-
-def address_of_machine(text: str) -> str | None:
-    """An address in its one form; None if it is none, or one that every machine has."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    address = getattr(address, "ipv4_mapped", None) or address
-    is_everywhere = address.is_loopback or address.is_link_local or address.is_unspecified
-    return None if is_everywhere or address.is_multicast else str(address)
 
 
 def _control_group(login: AttachedLogin) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
+from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
@@ -130,11 +131,11 @@ def test_a_ciphertext_of_another_person_is_no_use_even_with_the_mac(both: str) -
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\nb", "a\x00", "x" * 257, "\ud800"])
 def test_what_is_no_name_of_a_person(name: str) -> None:
-    assert people.person_name_error(name)
+    assert person_name_error(name)
 
 
 def test_names_of_directories_are_names_of_people() -> None:
-    assert not any(map(people.person_name_error, ["alice", "j.doe@EXAMPLE", "zoë", "DOMAIN\\user", "a b"]))
+    assert not any(map(person_name_error, ["alice", "j.doe@EXAMPLE", "zoë", "DOMAIN\\user", "a b"]))
 
 
 def test_every_token_is_new_and_can_stand_in_a_url() -> None:

@@ -28,7 +28,7 @@ def test_the_packages_install_without_a_complaint(machine: Booted, administrator
 def test_nothing_of_the_gateway_is_on_a_host(machine: Booted, administrator: Administrator) -> None:
     paths = machine.run("dpkg", "-L", "libpam-iampass", "pam-iampass-sandbox").stdout.splitlines()
     role = "/usr/share/pam-iampass/ansible/roles/pam_iampass_gateway"  # it is for the machine on which Ansible runs
-    found = [path for path in paths if re.search("iampass.gateway", path)]
+    found = [path for path in paths if re.search("iampass.(fleet|gateway|portal)", path)]
     assert [path for path in found if not f"{path}/".startswith(f"{role}/")] == []
     names = ["psycopg", "cryptography", "fido2", "ldap", "prometheus-client"]
     for name in (f"python3-{each}" for each in names):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "pam_iampass"
 ORDER = (
     ("gateway",),
     ("portal",),
+    ("fleet",),
     ("cli",),
     ("setup",),
     ("check",),
@@ -41,8 +44,9 @@ GATEWAY_FLOOR = {room: floor for floor, room in enumerate(reversed(GATEWAY))}
 #: Rooms that are usable on their own, and all that they may import of the package.
 ALONE = {
     "client": {"client"},
-    "portal": {"portal", "server", "client", "config", "system", "errors", "text", "cli"},
+    "portal": {"portal", "fleet", "server", "client", "config", "system", "errors", "text", "cli"},
     "server": {"server", "client", "text"},
+    "fleet": {"fleet", "config", "outcome", "text"},
     "sandbox": {"sandbox", "server", "client", "system", "errors", "text"},
 }
 
@@ -141,7 +145,7 @@ def test_no_files_import_each_other_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("room", ALONE)
-def test_client_portal_server_and_sandbox_can_be_used_alone(room: str) -> None:
+def test_client_portal_fleet_server_and_sandbox_can_be_used_alone(room: str) -> None:
     wrong = [
         _place(module, imported)
         for module, found in IMPORTS.items()
@@ -150,6 +154,21 @@ def test_client_portal_server_and_sandbox_can_be_used_alone(room: str) -> None:
         if _room(imported) not in ALONE[room]
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_what_a_fleet_declares_is_read_without_libraries_and_with_next_to_nothing_of_the_package() -> None:
+    """The portal reads it, which holds nothing of the gateway; so does the gateway, whose libraries hosts lack."""
+    of_config = {
+        imported
+        for module, found in IMPORTS.items()
+        if _room(module) == "fleet"
+        for imported in found
+        if _room(imported) == "config"
+    }
+    assert of_config == {"pam_iampass.config.value_types"}
+    names = [module for module in IMPORTS if _room(module) == "fleet"]
+    read = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import {', '.join(names)}"
+    subprocess.run([sys.executable, "-I", "-S", "-c", read], check=True)
 
 
 def test_only_the_verb_that_runs_it_needs_the_sandbox_and_only_servers_need_aiohttp() -> None:

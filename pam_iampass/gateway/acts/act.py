@@ -16,13 +16,14 @@ from datetime import datetime
 from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_origin, get_type_hints
 
 from pam_iampass.errors import shown
+from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import RefusedStart
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.people.people import Person, person_name_error
+from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import own_requests
 from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.gateway.sign_in import links, passkeys, sign_ins, touches, webauthn

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 
+from pam_iampass.config.value_types import address_of_machine
 from pam_iampass.errors import shown
+from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.gateway.acts.act import Act, Work, act, flag, text, texts
 from pam_iampass.gateway.acts.names import lock_host
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
@@ -14,12 +16,11 @@ from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.hosts import hosts
-from pam_iampass.gateway.hosts.hosts import Host, HostStatus, host_address_error, host_name_error
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import steps
 from pam_iampass.gateway.requests import sessions
 from pam_iampass.gateway.sign_in.actors import ActRefused, Role
 from pam_iampass.portal import calls
-from pam_iampass.session.presence import address_of_machine
 
 T = TypeVar("T")
 _UNCHANGED = "it was so before"

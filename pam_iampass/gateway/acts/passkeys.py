@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pam_iampass.errors import shown
+from pam_iampass.fleet.names import id_error, label_error
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
 from pam_iampass.gateway.acts.names import known, require_row
-from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.statements import one
@@ -137,7 +137,7 @@ async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
 class AddPasskey(OfPerson[None]):
     """Register a further passkey of the person, with which no role counts."""
 
-    label: Annotated[str, text(passkeys.label_error)]
+    label: Annotated[str, text(label_error)]
     answer: Annotated[str, text(_answer_error)]
     """The answer of the browser to `passkey_options`, as JSON."""
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from pam_iampass.config.value_types import name_error
+from pam_iampass.config.value_types import LONGEST_BYPASS, name_error, reason_error
 from pam_iampass.errors import shown
+from pam_iampass.fleet.names import host_name_error
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, seconds, text, texts
 from pam_iampass.gateway.acts.names import known, require_row, unknown_host
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.hosts import hosts
-from pam_iampass.gateway.hosts.hosts import host_name_error
 from pam_iampass.gateway.requests import bypasses, turns
 from pam_iampass.gateway.requests.bypasses import Bypass
 from pam_iampass.gateway.sign_in.actors import ActRefused, Role
-from pam_iampass.login.bypass import LONGEST, reason_error
 from pam_iampass.login.throttle import cleared
 from pam_iampass.portal import calls
 
@@ -31,7 +30,7 @@ _NONE = "there were none"
 class BypassPhone(OfPerson[Bypass]):
     """Let the person in without the phone for a while."""
 
-    seconds: Annotated[float, seconds(LONGEST)]
+    seconds: Annotated[float, seconds(LONGEST_BYPASS)]
     services: Annotated[tuple[str, ...], texts(name_error)] = ()
     hosts: Annotated[tuple[str, ...], texts(host_name_error)] = ()
     groups: Annotated[tuple[str, ...], texts(name_error)] = ()

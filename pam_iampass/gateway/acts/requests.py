@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pam_iampass.client.status import Status
+from pam_iampass.fleet.names import id_error
 from pam_iampass.gateway.acts.act import OfPerson, Work, act, text
 from pam_iampass.gateway.acts.names import known
-from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions, id_error
+from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered

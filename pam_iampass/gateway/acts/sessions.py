@@ -12,6 +12,7 @@ from typing import Annotated
 from pam_iampass.client import IampassError, Unavailable
 from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
+from pam_iampass.fleet.names import host_name_error, id_error, person_name_error
 from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
 from pam_iampass.gateway.acts.names import unknown
 from pam_iampass.gateway.base.connection import Connection
@@ -20,9 +21,7 @@ from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.statements import many, one
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
-from pam_iampass.gateway.hosts.hosts import host_name_error
 from pam_iampass.gateway.people import steps
-from pam_iampass.gateway.people.people import person_name_error
 from pam_iampass.gateway.requests import asking, sessions
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.gateway.sign_in.actors import ActRefused, BadParameter, Role
@@ -42,14 +41,6 @@ _ROWS = {
     "session": "SELECT 1 FROM session WHERE id = %s::uuid AND id = %s::uuid",
 }
 """Finds a row if somebody has the name; that an open session has it is enough."""
-
-
-def id_error(id: str) -> str | None:
-    """Why this is no id of a session, a request or a sign-in, as the end of a sentence."""
-    try:
-        return None if str(uuid.UUID(id)) == id else "is not in the form of an id"
-    except ValueError:
-        return "is no id"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from pam_iampass.client.errors import Declined, IampassError, NotFound
 from pam_iampass.client.status import ManagementAPIResult
+from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
@@ -115,7 +116,7 @@ async def _find_people(
         connection,
         "SELECT * FROM person WHERE name = ANY(%(names)s) AND status = %(active)s"
         " AND (%(everybody)s OR groups && %(groups)s)",
-        names=[name for name in names if people.person_name_error(name) is None],
+        names=[name for name in names if person_name_error(name) is None],
         active=PersonStatus.ACTIVE.value,
         everybody=policy.everybody,
         groups=list(policy.people),

@@ -18,6 +18,7 @@ from datetime import timedelta
 import psycopg
 
 from pam_iampass.config.value_types import Network
+from pam_iampass.fleet.names import host_name_error
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
@@ -116,7 +117,7 @@ class _Joining:
         require_digest(request, request.parameters("body_sha256").get("body_sha256", ""))
         body = request.json("name", "machine", "secret")
         name, machine, secret = (text_of(body, key) or "" for key in ("name", "machine", "secret"))
-        error = hosts.host_name_error(name)
+        error = host_name_error(name)
         if error:
             raise bad_request("BAD_NAME", f"the name {error}; give another one: --name")
         if not _MACHINE.fullmatch(machine) or not _SECRET.fullmatch(secret):

@@ -11,6 +11,7 @@ from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option, yes_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
+from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SetHostAddresses, SuspendHost, void_invite
@@ -51,7 +52,7 @@ def _network(text: str) -> Network:
         raise ValueError(f"{invalid.what}: {invalid.remedy}") from None
 
 
-NAME = named("name", hosts.host_name_error)
+NAME = named("name", host_name_error)
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
@@ -265,7 +266,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
 
 @command.command(short_help="Let a host ask that has joined and waits.")
 @click.argument("name", type=NAME)
-@click.option("--id", "id", type=named("id", hosts.host_name_error), help="Fail if the host has another id.")
+@click.option("--id", "id", type=named("id", host_name_error), help="Fail if the host has another id.")
 @config_option
 def admit(config: Path, name: str, id: str | None) -> None:
     """Let a host ask that has joined in a group with `admit: true`, or with the invite of a host that was slowed down.
@@ -316,7 +317,7 @@ def resume(config: Path, name: str) -> None:
 
 @command.command(short_help="Set the addresses of a host.")
 @click.argument("name", type=NAME)
-@click.argument("addresses", nargs=-1, type=named("address", hosts.host_address_error))
+@click.argument("addresses", nargs=-1, type=named("address", host_address_error))
 @click.option("--none", is_flag=True, help="The host has no addresses any more.")
 @config_option
 def addresses(config: Path, name: str, addresses: tuple[str, ...], none: bool) -> None:

@@ -18,6 +18,7 @@ from pam_iampass.client import IampassError
 from pam_iampass.client.procedures import remove_user
 from pam_iampass.config.value_types import name_error, plain_name
 from pam_iampass.errors import EditRefused, shown
+from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.acts.names import known, tampered
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.base import records
@@ -28,7 +29,7 @@ from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token, person_name_error
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups", "mail")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import enum
 import math
-import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.statements import Statement, each_one, insert, many, one, replace
-from pam_iampass.session.presence import address_of_machine
 
 TABLE = "host"
 INVITES = "invite"
@@ -35,7 +33,6 @@ LOCK = "SELECT 1 FROM host WHERE id = %s FOR UPDATE"
 _MOST_NAMED = 10
 _SEEN_SECONDS = 300.0
 """How often it is written that a host was seen, by each gateway."""
-_LABEL = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 
 
 class HostStatus(enum.Enum):
@@ -308,20 +305,6 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
 def new_id(kind: str) -> str:
     """A new id for a host (`h`) or an invite (`i`): 60 random bits."""
     return f"{kind}-{base64.b32encode(secrets.token_bytes(8)).decode().lower()[:12]}"
-
-
-def host_name_error(name: str) -> str | None:
-    """Why this cannot be the name of a host, as the end of a sentence. It is a host name in lower case."""
-    if len(name) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name):
-        return None
-    return "is not a host name in lower case, such as web1.example.com"
-
-
-def host_address_error(text: str) -> str | None:
-    """Why this cannot be an address of one host alone, as the end of a sentence."""
-    if address_of_machine(text) is None or "%" in text:
-        return "is not an address that only one machine has, such as 192.0.2.8 or 2001:db8::8"
-    return None
 
 
 # Invites

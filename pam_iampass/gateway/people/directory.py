@@ -20,8 +20,9 @@ from ldap.dn import str2dn
 
 from pam_iampass.config.value_types import name_error, phone_number, plain_name
 from pam_iampass.errors import UntrustedFile, shown
+from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.base.settings import DirectorySettings, credential, read_secret
-from pam_iampass.gateway.people.people import Person, PersonStatus, Source, person_name_error
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 from pam_iampass.system import trusted_file
 
 _CONNECT_SECONDS = 5.0

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pam_iampass.config.value_types import name_error, token_error
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection, Lock
 from pam_iampass.gateway.base.gateway import Gateway
@@ -99,11 +98,6 @@ class Person:
 def new_token() -> str:
     """The token of a new person: 128 random bits."""
     return secrets.token_urlsafe(16)
-
-
-def person_name_error(name: str) -> str | None:
-    """Why this cannot be the name of a person, as the end of a sentence. Hosts name people in the URL of a request."""
-    return name_error(name) or token_error(name)
 
 
 def account_name_error(name: str) -> str | None:

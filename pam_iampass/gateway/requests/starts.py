@@ -20,6 +20,7 @@ from typing import Any, Callable, Union
 import psycopg
 
 from pam_iampass.client.status import Status
+from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.base import metrics, records
 from pam_iampass.gateway.base.connection import Connection, DatabaseAway, DatabaseError, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
@@ -240,7 +241,7 @@ async def _admit_once(
     async with gateway.database.transaction() as connection:
         # 1. Read. The locks are statements of their own: the next one then finds what others have written.
         spend_nonce(connection)
-        name = "" if people.person_name_error(asked.person) else asked.person
+        name = "" if person_name_error(asked.person) else asked.person
         turns.lock(connection, name)
         lock_starts(connection, host_id)
         read = await _read_rows(connection, host_id, name, asked.request_id, gateway.settings.limits)
@@ -426,7 +427,7 @@ async def find_known_person(
     if gateway.restored:
         return Reason.RESTORED
     person = None
-    if people.person_name_error(name) is None:
+    if person_name_error(name) is None:
         try:
             if row is None:
                 person = await people.find(gateway, connection, name)

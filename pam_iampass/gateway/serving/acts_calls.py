@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Callable, TypeVar
 
+from pam_iampass.fleet.names import id_error, label_error
 from pam_iampass.gateway.acts import ACTS, rings
 from pam_iampass.gateway.acts.act import (
     Check,
@@ -24,13 +25,12 @@ from pam_iampass.gateway.acts.act import (
 )
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts.rings import TooManyWaitError
-from pam_iampass.gateway.acts.sessions import id_error
 from pam_iampass.gateway.base.reasons import RefusedStart
 from pam_iampass.gateway.requests import own_requests
 from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.gateway.serving.acts_service import ActsService, Answered, CallRefused
 from pam_iampass.gateway.serving.acts_views import ASIDE, VIEWS
-from pam_iampass.gateway.sign_in import links, passkeys, sign_ins
+from pam_iampass.gateway.sign_in import links, sign_ins
 from pam_iampass.gateway.sign_in.actors import BadParameter, Role
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.portal import calls
@@ -75,7 +75,7 @@ _CHECKS: Mapping[str, Check] = {
     "remote": text(_address_error),
     "agent": text(_agent_error, empty=True),
     "phone": text(id_error),
-    "label": text(passkeys.label_error),
+    "label": text(label_error),
     "act": _one_of(ACTS, "act"),
     "parameters": _object,
     "touch": _object,

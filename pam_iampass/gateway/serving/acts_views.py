@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Callable, TypeVar
 
 from pam_iampass.config.value_types import name_error
+from pam_iampass.fleet.names import host_name_error, person_name_error
 from pam_iampass.gateway.acts.act import Check, flag, text, texts
 from pam_iampass.gateway.acts.page_views import (
     show_attention,
@@ -27,8 +28,6 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.records import Filter, Kind
 from pam_iampass.gateway.base.statements import now
-from pam_iampass.gateway.hosts.hosts import host_name_error
-from pam_iampass.gateway.people.people import person_name_error
 from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.outcome import Outcome
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from pam_iampass.fleet.names import label_error
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -30,7 +31,6 @@ from pam_iampass.gateway.sign_in.passkeys import (
     LONGEST_TEXT,
     Phone,
     digest_of,
-    label_error,
     phone_of,
     portal_of,
     require_same_person,

@@ -34,7 +34,6 @@ MOST_PASSKEYS = 10
 
 _ASK_SECONDS = 10.0
 
-_LONGEST_LABEL = 60
 
 LONGEST_TEXT = 200
 
@@ -115,13 +114,6 @@ def require_confirmed(passkey: Passkey) -> None:
     """Raise NotPermitted for a passkey that is to be approved on the phone first."""
     if not passkey.is_confirmed:
         raise NotPermitted("the database was restored: approve this passkey on the phone first")
-
-
-def label_error(label: str) -> str | None:
-    """Why a passkey cannot have this label, as the end of a sentence."""
-    if not label.strip() or len(label) > _LONGEST_LABEL:
-        return f"must have 1 to {_LONGEST_LABEL} characters"
-    return None if label.isprintable() else "has a character that cannot be shown"
 
 
 async def listing(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pam_iampass.config.value_types import LONGEST_BYPASS
 from pam_iampass.errors import StateError
-from pam_iampass.login.bypass import LONGEST, Bypass, Bypasses, Ended, Moment
+from pam_iampass.login.bypass import Bypass, Bypasses, Ended, Moment
 from pam_iampass.login.policy import Person
 from pam_iampass.outcome import PamCode
 from pam_iampass.system import boot
@@ -196,7 +197,7 @@ def test_after_a_reboot_only_what_was_meant_to_survive_it_is_left(
     assert found.prune() == [Ended(BYPASS, True)]
 
 
-@pytest.mark.parametrize("seconds", [0.0, -1.0, LONGEST + 1, float("nan")])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, LONGEST_BYPASS + 1, float("nan")])
 def test_none_is_longer_than_a_day(bypasses: Bypasses, seconds: float) -> None:
     with pytest.raises(ValueError, match=str(seconds)):
         bypasses.add(replace(BYPASS, seconds=seconds))
