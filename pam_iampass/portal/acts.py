@@ -11,13 +11,14 @@ import segno
 from aiohttp import web
 from markupsafe import Markup
 
+from pam_iampass.fleet.act import Declaration
 from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
-from pam_iampass.portal.offers import OFFERS, Offer
+from pam_iampass.portal.offers import OFFERS, read
 from pam_iampass.portal.sign_in import answered, json_object, rung
 from pam_iampass.portal.visit import SETTINGS, Visit, form_of, local_address, page
 
 
-def _offer_of(request: web.Request) -> Offer:
+def _offer_of(request: web.Request) -> Declaration:
     """The act that is named in the address. Raises HTTPNotFound."""
     offer = OFFERS.get(request.match_info["act"])
     if offer is None:
@@ -28,8 +29,8 @@ def _offer_of(request: web.Request) -> Offer:
 async def challenge(request: web.Request, visit: Visit) -> web.Response:
     """What the browser signs for a touch over just this form."""
     offer = _offer_of(request)
-    parameters = offer.read(await form_of(request))
-    begun = await visit.call(BeginAct(visit.token, offer.act, parameters))
+    parameters = read(offer, await form_of(request))
+    begun = await visit.call(BeginAct(visit.token, offer.name, parameters))
     return web.json_response({"options": begun.options})
 
 
@@ -40,7 +41,7 @@ async def new_passkey(request: web.Request, visit: Visit) -> web.Response:
 
 async def ring(request: web.Request, visit: Visit) -> web.Response:
     """Have the person's own phone asked."""
-    return rung(await visit.call(RingForAct(visit.token, _offer_of(request).act, visit.remote)))
+    return rung(await visit.call(RingForAct(visit.token, _offer_of(request).name, visit.remote)))
 
 
 async def wait(request: web.Request, visit: Visit) -> web.Response:
@@ -51,9 +52,9 @@ async def wait(request: web.Request, visit: Visit) -> web.Response:
 async def perform(request: web.Request, visit: Visit) -> web.Response:
     """Carry out an act; a page that says what has come of it. What it shows once is shown nowhere else."""
     offer, form = _offer_of(request), await form_of(request)
-    parameters = offer.read(form)
+    parameters = read(offer, form)
     touch = json_object(form["touch"]) if form.get("touch") else None
-    asked = DoAct(visit.token, offer.act, parameters, visit.remote, touch, form.get("phone") or None)
+    asked = DoAct(visit.token, offer.name, parameters, visit.remote, touch, form.get("phone") or None)
     result = (await visit.call(asked)).result
     person = parameters.get("person")
     return page(

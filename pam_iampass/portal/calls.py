@@ -144,44 +144,6 @@ class RingingNow:
     ]
 
 
-# What acts result in
-
-
-@dataclass(frozen=True)
-class Result:
-    """Nothing but that it was done. A subclass says more."""
-
-
-@dataclass(frozen=True)
-class Ended(Result):
-    ended: Annotated[int, "how many sessions, or requests on phones, have ended"]
-    errors: Annotated[int, "how many IAMPASS has not ended yet: a gateway goes on with it"]
-
-
-@dataclass(frozen=True)
-class LostPhone(Ended):
-    bypasses: Annotated[int, "how many bypasses were ended"]
-    codes_left: Annotated[int, "how many recovery codes are good"]
-    disabled: Annotated[bool, "whether IAMPASS has disabled the phone; if not, a gateway goes on with it"]
-
-
-@dataclass(frozen=True)
-class Link(Result):
-    url: Annotated[str | None, "the link; null if it was sent"] = field(repr=False)
-    ends_at: Annotated[datetime | None, "until when it is good; null if only IAMPASS knows"] = None
-
-
-@dataclass(frozen=True)
-class Verified(Result):
-    answer: Annotated[str, "`approved`: it is this person who is calling; otherwise `denied` or `over`"]
-    reason: Annotated[str, "why no phone was asked; empty if one was"]
-
-
-@dataclass(frozen=True)
-class Until(Result):
-    ends_at: Annotated[datetime, "until when"]
-
-
 HOW_TO_USE_CODES = (
     "A code logs in without the phone, once. Type it where ssh says «IAMPASS: press Enter to get a request on your"
     " phone, or type a recovery code», or where ssh, sudo, su or login asks for an «IAMPASS recovery code». Strike out"
@@ -189,21 +151,6 @@ HOW_TO_USE_CODES = (
     " it, away from the phone. If it is lost, tell your administrators at once: they revoke these codes."
 )
 """What stands on each sheet of recovery codes, of the portal as of the command."""
-
-
-@dataclass(frozen=True)
-class Codes(Result):
-    codes: Annotated[Sequence[str], "the codes, which are shown once"] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Number(Result):
-    number: Annotated[int, "how many there were; all recovery codes of a person count as one"]
-
-
-@dataclass(frozen=True)
-class HostState(Result):
-    status: Annotated[str, "the status that the host has now"]
 
 
 # Calls

@@ -12,9 +12,10 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.portal.calls import Call, Error, Look, Rows
 from pam_iampass.portal.gateway import GatewayClient, GatewayError
-from pam_iampass.portal.offers import OFFERS, Unreadable
+from pam_iampass.portal.offers import OFFERS, Unreadable, sentence, steps
 from pam_iampass.portal.settings import PortalSettings
 from pam_iampass.server.serving import owner_of
 from pam_iampass.server.strangers import LineIsFull, Strangers
@@ -52,12 +53,13 @@ class Visit:
         """The gateway's answer to a call. Raises GatewayError."""
         return await self.gateway.call(call)
 
-    def role_for(self, by: frozenset[str], person: str | None) -> str | None:
+    def role_for(self, by: frozenset[Role], person: str | None) -> Role | None:
         """The role of `by` in which the gateway takes an act of theirs on this person, or on no one person; None if
         they may not do it. About whom a help desk may not help, the gateway alone decides."""
         if person == self.person:
-            return "self" if "self" in by else None
-        return next((role for role in ("admin", "helpdesk") if role in by & self.roles), None)
+            return Role.SELF if Role.SELF in by else None
+        ours = (Role.ADMIN, Role.HELPDESK)
+        return next((role for role in ours if role in by and role.value in self.roles), None)
 
 
 Handler = Callable[[web.Request, Visit], Awaitable[web.StreamResponse]]
@@ -90,7 +92,12 @@ def page(
         if role is None:
             return Markup()
         shown = templates.get_template("offer.html").render(
-            act=act, given=given, role=role, here=context.get("back", here)
+            act=act,
+            steps=steps(act, role),
+            says=sentence(act, role, given),
+            given=given,
+            role=role,
+            here=context.get("back", here),
         )
         return Markup(shown)  # noqa: S704 - the template has escaped what is in it
 

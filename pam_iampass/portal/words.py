@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pam_iampass.fleet import DECLARED
+from pam_iampass.fleet.reasons import REASONS
 from pam_iampass.portal.calls import Ringing
 from pam_iampass.portal.gateway import GatewayError
 
@@ -149,45 +151,23 @@ STATES: Mapping[str, tuple[str, str]] = {
     "removing": ("is being removed", "no"),
 }
 """The same for sessions, hosts and people. What is active needs no word."""
-ACTS: Mapping[str, str] = {
-    "bypass": "may log in without the phone for a while",
-    "bypass_end": "needs the phone again",
-    "code_for_lost_phone": "one code for a lost phone",
-    "enroll": "link for a phone",
-    "host_addresses": "addresses set",
-    "host_admit": "admitted",
+ENTRIES: Mapping[str, str] = {
+    **{name: act.declared.entry for name, act in DECLARED.items()},
     "host_invite": "invite for a host",
     "host_joined": "host has joined",
     "host_left": "host has left",
     "host_remove": "host removed",
-    "host_resume": "resumed",
     "host_revoke": "invite of a host revoked",
-    "host_suspend": "suspended",
     "invited": "link for a first phone",
-    "operator_end": "passkeys and sign-ins ended",
-    "operator_link": "link for a passkey with a role",
-    "passkey_add": "passkey registered",
-    "passkey_confirm": "passkey approved after a restore",
-    "passkey_remove": "passkey removed",
-    "person_link": "link for a passkey",
-    "phone_lost": "phone reported lost",
-    "phone_new": "link for a new phone",
-    "phone_verify": "a caller was to be verified",
-    "recovery_new": "new recovery codes",
-    "recovery_revoke": "recovery codes made void",
     "restored_confirm": "restored database accepted",
-    "session_end": "logins ended",
-    "session_not_me": "a login is not theirs",
     "sign_in": "signed in",
-    "sign_in_end": "signed out",
-    "throttle_clear": "limits cleared",
     "user_add": "person added",
     "user_change": "person changed",
     "user_leave": "has left the directory",
     "user_remove": "person removed",
     "user_return": "is in the directory again",
 }
-"""What is said of an act; of others, the words of its name."""
+"""What is said of what a record of an act names; of others, the words of its name."""
 PHONES: Mapping[str, tuple[str, str]] = {
     "registered": ("registered", "yes"),
     "lost": ("reported lost", "no"),
@@ -196,44 +176,6 @@ PHONES: Mapping[str, tuple[str, str]] = {
 HELPDESK = "(helpdesk)"
 ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk"}
 """What has people asked that is no host, by what rows have in place of a host's name."""
-_PURPOSES: Mapping[str, str] = {
-    "passkey_add": "a further passkey",
-    "passkey_confirm": "a passkey from before a restore",
-    "phone_new": "a new phone",
-    "recovery_new": "new recovery codes",
-}
-"""For what the portal has people asked, by the act that they approve."""
-REASONS: Mapping[str, str] = {
-    "active": "",
-    "cancelled": "the person has refused",
-    "closed": "",
-    "failed": "the phone did not recognize the person",
-    "timeout": "",
-    "walkaway": "the phone has gone away",
-    "AT_CAPACITY": "too many logins of this person wait",
-    "BYPASSED": "",
-    "CLOCK_OFF": "the clock of the host differs from the gateway's",
-    "CODES_NOT_HERE": "recovery codes do not count on this host",
-    "DATABASE_AWAY": "the gateway's database does not answer",
-    "HOST_NOT_ADMITTED": "the host waits to be admitted",
-    "HOST_SUSPENDED": "the host is suspended",
-    "HOST_THROTTLED": "too many requests came from there",
-    "IAMPASS_AWAY": "IAMPASS does not answer",
-    "IAMPASS_REFUSES": "IAMPASS does not know the person, or refuses the gateway's requests",
-    "NOT_ON_THIS_HOST": "no group of this person may log in there",
-    "NO_MOBILE_DEVICE": "there is no phone",
-    "NO_TURN": "other logins came first, and no time was left",
-    "PHONE_LOST": "the phone was reported lost",
-    "PHONE_LOST_MEANWHILE": "the phone was reported lost after it was asked",
-    "REQUEST_ID_REUSED": "the host has used the id of another request",
-    "RESTORED": "the gateway's database is an old copy",
-    "TOO_MANY_CODES": "too many wrong recovery codes",
-    "TRY_AGAIN": "it is not known whether the phone was asked",
-    "UNKNOWN_USER": "nobody has this name",
-    "WRONG_CODE": "the person has no such code, or has used it",
-    "WRONG_MACHINE": "another machine uses the key of this host",
-}
-"""What is said of a status or a reason of the gateway; nothing if the outcome says as much."""
 _ENDS: Mapping[str, str] = {
     **REASONS,
     "cancelled": "it was refused",
@@ -256,7 +198,8 @@ def purpose(row: Mapping[str, Any]) -> str:
 
 
 def _purpose(row: Mapping[str, Any], name: str) -> str:
-    return _PURPOSES.get(name, name) if row.get("host") in ASKERS else name
+    act = DECLARED.get(name) if row.get("host") in ASKERS else None
+    return name if act is None else act.declared.purpose or name
 
 
 def told(row: Mapping[str, Any]) -> tuple[str, str]:
@@ -276,8 +219,8 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
         what = row.get("what", "act")
         if what == "refused":
             what = row.get("refused", "act")
-            return f"refused: {ACTS.get(what, words(what))}", "no"
-        return ACTS.get(what, words(what)), ""
+            return f"refused: {ENTRIES.get(what, words(what))}", "no"
+        return ENTRIES.get(what, words(what)), ""
     return ("it is over" if row.get("host") in ASKERS else "the login has ended"), "quiet"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import AdmitHost
 from pam_iampass.gateway.acts.names import UnknownName
@@ -18,7 +19,7 @@ from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.gateway.requests import bypasses
-from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, NotPermitted, Role
+from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, NotPermitted
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.gateway_command import GatewayCommand
 from tests.support.sandbox import Sandbox

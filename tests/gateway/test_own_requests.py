@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pytest
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.people import BypassPhone
 from pam_iampass.gateway.acts.requests import DisownSession, VerifiedCaller, VerifyCaller
@@ -29,7 +30,7 @@ from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.gateway.requests import own_requests, sessions, turns
 from pam_iampass.gateway.requests.own_requests import Answer, NotApproved
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, Role
+from pam_iampass.gateway.sign_in.actors import Actor, ActRefused
 from tests.gateway.test_acts import ROOT
 from tests.gateway.test_lost_phone import KilledError, KilledReport
 from tests.support.gateway import HOST, LIMITS, HostCaller, RunningGateway, settings_for

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts import page_views
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.page_views import (
@@ -30,7 +31,7 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.gateway.requests import bypasses
 from pam_iampass.gateway.sign_in import sign_ins
-from pam_iampass.gateway.sign_in.actors import Actor, Role
+from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.portal.gateway import GatewayError
 from tests.gateway.test_acts import ROOT
 from tests.gateway.test_acts_socket import OPERATORS, folder, with_portal

@@ -16,6 +16,7 @@ from typing import Any, Callable
 import psycopg
 import pytest
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import Act, challenge, made_for, perform, ring
 from pam_iampass.gateway.acts.passkeys import (
@@ -52,7 +53,6 @@ from pam_iampass.gateway.sign_in.actors import (
     NotPermitted,
     NotSignedIn,
     ProofRefused,
-    Role,
     TooMany,
 )
 from pam_iampass.gateway.sign_in.sign_ins import SignedIn

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.views import (
     HOSTS,
     PEOPLE,
@@ -25,7 +26,7 @@ from pam_iampass.gateway.base.records import Filter, Kind
 from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.sign_in.actors import Actor, Role
+from pam_iampass.gateway.sign_in.actors import Actor
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
 

@@ -2700,6 +2700,18 @@ MUTANTS = {
             "test_another_host_than_the_one_that_was_compared_is_not_admitted",
         ),
         Mutant(
+            "an act has parameters that nobody has checked",
+            'def __post_init__(self) -> None:\n        """Check the parameters, where',
+            'def _unchecked(self) -> None:\n        """Check the parameters, where',
+            "test_whoever_makes_an_act_its_parameters_are_checked[bypass]",
+        ),
+        Mutant(
+            "an act is replaced by what is made of it",
+            "if any(base in DECLARED.values() for base in cls.__bases__):",
+            "if hasattr(cls, 'declared'):",
+            "test_what_is_made_of_an_act_does_not_take_its_place",
+        ),
+        Mutant(
             "the record of an act names the administrator of the process",
             "by=work.actor.fields,",
             "by=None,",
@@ -3383,8 +3395,8 @@ MUTANTS = {
         ),
         Mutant(
             "who has a phone makes codes with a passkey alone",
-            '@act("recovery_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, phone={Role.SELF})',
-            '@act("recovery_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN})',
+            '    phone={SELF},\n    news="recovery codes",',
+            '    news="recovery codes",',
             "test_who_has_reported_the_phone_lost_gets_nothing_that_must_be_approved_on_it",
         ),
         Mutant(
@@ -3754,20 +3766,20 @@ MUTANTS = {
         ),
         Mutant(
             "the token of a help desk's sign-in alone has the phones of people ring again",
-            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})',
-            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN}, touch=())',
+            '"limits cleared",\n    by={HELPDESK, ADMIN},',
+            '"limits cleared",\n    by={HELPDESK, ADMIN},\n    touch=(),',
             "test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused",
         ),
         Mutant(
             "a stolen laptop takes the brake off its owner's phone",
-            '@act("throttle_clear", by={Role.HELPDESK, Role.ADMIN})',
-            '@act("throttle_clear", by={Role.SELF, Role.HELPDESK, Role.ADMIN})',
+            '"limits cleared",\n    by={HELPDESK, ADMIN},',
+            '"limits cleared",\n    by={SELF, HELPDESK, ADMIN},',
             "test_a_help_desk_with_a_touch_ends_the_wait_that_a_stolen_token_has_caused",
         ),
         Mutant(
             "who has reported the phone lost cannot remove the passkey of the laptop that was stolen with it",
-            '@act("passkey_remove", by={Role.SELF}, record',
-            '@act("passkey_remove", by={Role.SELF}, phone={Role.SELF}, record',
+            '"passkey removed",\n    by={SELF},',
+            '"passkey removed",\n    by={SELF},\n    phone={SELF},',
             "test_a_passkey_is_removed_with_a_touch_alone_also_while_the_phone_is_lost",
         ),
         Mutant(

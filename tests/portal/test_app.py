@@ -17,6 +17,7 @@ import pytest
 from aiohttp import web
 
 from pam_iampass.config.value_types import network
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.statements import one, replace
 from pam_iampass.gateway.check import restored
@@ -182,12 +183,12 @@ def test_each_role_is_offered_what_it_may_do(signed_in: SignIn) -> None:
     def offered(name: str, person: str) -> set[str]:
         return set(re.findall('action="/act/([a-z_]*)"', signed_in(name).get(f"/?person={person}").text))
 
-    own = {name for name, offer in OFFERS.items() if "self" in offer.by}
+    own = {name for name, offer in OFFERS.items() if Role.SELF in offer.by}
     for name in ("alice", "sam", "dora", "iris"):
         assert offered(name, name) == own, "people act for themselves as everybody does"
     assert offered("alice", "bob") == offered("sam", "bob") == set()
-    assert offered("dora", "staffer") == {name for name, offer in OFFERS.items() if "helpdesk" in offer.by}
-    assert offered("iris", "bob") == {name for name, offer in OFFERS.items() if "admin" in offer.by}
+    assert offered("dora", "staffer") == {name for name, offer in OFFERS.items() if Role.HELPDESK in offer.by}
+    assert offered("iris", "bob") == {name for name, offer in OFFERS.items() if Role.ADMIN in offer.by}
 
 
 def test_what_is_not_offered_is_refused_at_the_socket(signed_in: SignIn, server: RunningGateway) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Callable, get_args, get_origin, get_type_hints
 
-from pam_iampass.gateway.acts import ACTS
+from pam_iampass.fleet import DECLARED
 from pam_iampass.gateway.serving.acts_service import BOUNDS
 from pam_iampass.gateway.serving.acts_views import MOST, VIEWS
 from pam_iampass.portal.calls import COMMON, Call, Error
 
 _HEAD = f"""\
-<!-- Made by `make pages` from `pam_iampass/portal/calls.py`, `gateway/serving/acts_views.py` and `gateway/acts/`. -->
+<!-- Made by `make pages` from `pam_iampass/portal/calls.py`, `gateway/serving/acts_views.py` and `fleet/`. -->
 # The calls of the portal
 
 `pam-iampass-gateway serve-acts` answers these calls at `/run/iampass-gateway/acts.sock`. Only the user
@@ -120,9 +120,12 @@ def _views() -> str:
 
 def _results() -> str:
     rows = []
-    for name in sorted(name for name, act in ACTS.items() if act.declared.by):
-        result = get_type_hints(ACTS[name].told)["return"]
-        told = "; ".join(f"`{member}`: {what}" for member, (_, what) in _declared(result).items())
+    for name, act in sorted(DECLARED.items()):
+        if not act.declared.by:
+            continue
+        told = "; ".join(
+            f"`{member}`: {what}" for member, (_, what) in _declared(act.declared.result).items()
+        )
         rows.append((f"`{name}`", told or "-"))
     return f"\n## What an act results in\n\n{_table(('act', '`result`'), rows)}"
 

@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from pam_iampass.gateway.acts import ACTS, page_views
-from pam_iampass.gateway.acts.act import Act
+from pam_iampass.fleet import DECLARED
+from pam_iampass.fleet.act import Declared, Role
+from pam_iampass.gateway.acts import page_views
 from pam_iampass.gateway.acts.views import VIEWS, View
-from pam_iampass.gateway.sign_in.actors import Role
 
 _HEAD = """\
-<!-- Made by `make pages` from `pam_iampass/gateway/acts/`. -->
+<!-- Made by `make pages` from `pam_iampass/fleet/`. -->
 # Acts at a gateway
 
 What can be done to a fleet, one act each. What an act changes in the database and its record are one transaction: both
@@ -66,7 +66,7 @@ IAMPASS and secrets of hosts are shown to nobody.
 
 def page() -> str:
     """The page."""
-    acts = "".join(_row(name, ACTS[name]) for name in sorted(ACTS))
+    acts = "".join(_row(name, act) for name, act in sorted(DECLARED.items()))
     return _HEAD + acts + _VIEWS + "".join(map(_rows, (*VIEWS, *page_views.VIEWS)))
 
 
@@ -79,7 +79,7 @@ def _fields(names: Collection[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "nothing"
 
 
-def _row(name: str, act: type[Act[Any]]) -> str:
+def _row(name: str, act: type[Declared[Any]]) -> str:
     declared = act.declared
     parameters = ", ".join(f"`{each.name}`" for each in dataclasses.fields(act))
     what = " ".join((act.__doc__ or "").split())

@@ -1,22 +1,22 @@
 """Acts: what is done to the fleet, by whom, and how it is carried out.
 
-An act is a frozen dataclass of its parameters, which is declared once: its name in the records, who may do it, and who
-of them must confirm it by a touch of their passkey. Nothing but `perform` carries one out, for root's command as for
-everybody. Its errors are in `actors.py`.
+An act is declared in `fleet/`: its parameters, its name in the records, who may do it, and who of them must confirm it
+by a touch of their passkey. Nothing but `perform` carries one out, for root's command as for everybody. Its errors are
+in `actors.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_origin, get_type_hints
+from typing import Any, Callable, ClassVar, Generic, TypeVar
 
 from pam_iampass.errors import shown
-from pam_iampass.fleet.names import person_name_error
+from pam_iampass.fleet.act import DECLARED, Check, Declared, Role
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -34,70 +34,15 @@ from pam_iampass.gateway.sign_in.actors import (
     NotPermitted,
     NotSignedIn,
     ProofRefused,
-    Role,
     TooMany,
 )
 from pam_iampass.gateway.sign_in.passkeys import Phone, phone_of
 from pam_iampass.gateway.sign_in.sign_ins import SignedIn, SignIn
 from pam_iampass.gateway.sign_in.webauthn import Refused
-from pam_iampass.portal.calls import Result
 
 T = TypeVar("T")
-A = TypeVar("A", bound="type[Act[Any]]")
-_MOST = 100
-"""Values of one parameter."""
 _PURPOSE = "act"
 """The purpose of challenges for touches."""
-
-
-# Parameters
-
-Check = Callable[[object], "str | None"]
-"""Says what is wrong with a value, as the end of a sentence; None if nothing is."""
-
-
-def text(error: Callable[[str], str | None], *, empty: bool = False) -> Check:
-    """A text for which `error` says nothing; or, with `empty`, the empty one."""
-
-    def check(value: object) -> str | None:
-        if not isinstance(value, str):
-            return "must be a text"
-        return None if empty and not value else error(value)
-
-    return check
-
-
-def texts(error: Callable[[str], str | None]) -> Check:
-    """A tuple of such texts."""
-
-    def check(value: object) -> str | None:
-        if not isinstance(value, tuple) or len(value) > _MOST:
-            return f"must be a list of at most {_MOST} texts"
-        return next(filter(None, map(text(error), value)), None)
-
-    return check
-
-
-def seconds(most: float) -> Check:
-    """A positive number of seconds, and not more than `most`."""
-
-    def check(value: object) -> str | None:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= most:
-            return None
-        return f"must be a number of seconds, more than 0 and at most {most:.0f}"
-
-    return check
-
-
-def flag(value: object) -> str | None:
-    """The check of a parameter that is True or False."""
-    return None if isinstance(value, bool) else "must be true or false"
-
-
-def checks_of(declared: Callable[..., object]) -> dict[str, Check]:
-    """The checks with which the fields of a class, or the parameters of a function, are annotated."""
-    hints = get_type_hints(declared, include_extras=True)
-    return {name: hint.__metadata__[0] for name, hint in hints.items() if get_origin(hint) is Annotated}
 
 
 def checked(
@@ -120,9 +65,6 @@ def checked(
     return given
 
 
-# Acts
-
-
 @dataclass
 class Work:
     """The transaction of an act, and what `perform` will record of it."""
@@ -141,48 +83,29 @@ class Work:
     """Whether the person whom it concerns has a phone, if the act needs to know; who had to has approved on it."""
 
 
-@dataclass(frozen=True)
-class Declaration:
-    """The facts that are the same for all acts of a class."""
-
-    name: str
-    """`what` of the records."""
-    by: frozenset[Role]
-    """The roles that may do it, besides root."""
-    touch: frozenset[Role]
-    """The roles among them that must confirm it by a touch of their passkey."""
-    phone: frozenset[Role]
-    """The roles among them that must also approve it on the phone, if they have one."""
-    record: str
-    """The meaning of the record's reason; empty if it has none."""
-    checks: Mapping[str, Check]
-    """The check of each parameter."""
-
-
 ACTS: dict[str, type[Act[Any]]] = {}
 """Each act by its name."""
 
 
-@dataclass(frozen=True)
-class Act(Generic[T]):
-    """Something that somebody wants to do, with all parameters. T is what it results in. Raises BadParameter."""
+class Act(Declared[Any], Generic[T]):
+    """How a declared act is carried out. T is what it results in. Raises BadParameter."""
 
-    declared: ClassVar[Declaration]
     asks_for_phone: ClassVar[bool] = False
     """Whether it depends on whether the person has a phone."""
     confirms_passkey: ClassVar[bool] = False
     """Whether it can be done with a passkey from before the database was restored."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # A subclass of such a class takes nobody's place.
+        if any(base in DECLARED.values() for base in cls.__bases__):
+            ACTS[cls.declared.name] = cls
 
     def __post_init__(self) -> None:
         for name, check in self.declared.checks.items():
             problem = check(getattr(self, name))
             if problem:
                 raise BadParameter(name, problem)
-
-    @property
-    def target(self) -> str | None:
-        """The name of the person whom it concerns; None if it concerns nobody, or several."""
-        return None
 
     async def change(self, work: Work) -> T:
         """Make the changes in the database, all in the transaction of `work`. Raises ActRefused."""
@@ -191,40 +114,6 @@ class Act(Generic[T]):
     async def after(self, gateway: Gateway, done: T) -> T:
         """Carry out what cannot be in that transaction, such as telling IAMPASS; the result. It can be repeated."""
         return done
-
-    def told(self, done: T) -> Result:
-        """The part of the result that the portal is told, since some is secret: nothing, unless an act names it."""
-        return Result()
-
-
-@dataclass(frozen=True)
-class OfPerson(Act[T]):
-    """An act that concerns one person."""
-
-    person: Annotated[str, text(person_name_error)]
-
-    @property
-    def target(self) -> str:
-        return self.person
-
-
-def act(
-    name: str,
-    *,
-    by: Collection[Role] = (),
-    touch: Collection[Role] | None = None,
-    phone: Collection[Role] = (),
-    record: str = "",
-) -> Callable[[A], A]:
-    """Declare an act. Without `touch`, everybody of `by` must confirm it by a touch of their passkey."""
-
-    def declare(cls: A) -> A:
-        needs_touch = frozenset(by if touch is None else touch)
-        cls.declared = Declaration(name, frozenset(by), needs_touch, frozenset(phone), record, checks_of(cls))
-        ACTS[name] = cls
-        return cls
-
-    return declare
 
 
 def requested(name: str, parameters: Mapping[str, object]) -> Act[Any]:

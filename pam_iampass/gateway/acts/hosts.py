@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from typing import Any
 
 from pam_iampass.config.value_types import address_of_machine
 from pam_iampass.errors import shown
-from pam_iampass.fleet.names import host_address_error, host_name_error
-from pam_iampass.gateway.acts.act import Act, Work, act, flag, text, texts
+from pam_iampass.fleet import hosts as declared
+from pam_iampass.fleet.results import Ended, HostState
+from pam_iampass.gateway.acts.act import Act, Work
 from pam_iampass.gateway.acts.names import lock_host
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.base import records
@@ -19,12 +20,9 @@ from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import steps
 from pam_iampass.gateway.requests import sessions
-from pam_iampass.gateway.sign_in.actors import ActRefused, Role
-from pam_iampass.portal import calls
+from pam_iampass.gateway.sign_in.actors import ActRefused
 
-T = TypeVar("T")
 _UNCHANGED = "it was so before"
-_RECORD = "whether it was so before"
 _RESUME = "pam-iampass-gateway host resume {}"
 _REMEDIES = {
     HostStatus.WAITING: "to let it ask: pam-iampass-gateway host admit {}",
@@ -46,22 +44,7 @@ class SuspendedHost:
     """Its requests on phones, and its open logins if they were to end."""
 
 
-@dataclass(frozen=True)
-class OfHost(Act[T]):
-    """An act that concerns one host."""
-
-    host: Annotated[str, text(host_name_error)]
-
-
-@act("host_admit", by={Role.ADMIN})
-@dataclass(frozen=True)
-class AdmitHost(OfHost[Host]):
-    """Let a host ask that has joined and waits, and let its logins cover others on other hosts. Results in the host as
-    it is then. With the id that was compared, it is this very host or none: another one may have joined by the same
-    name meanwhile."""
-
-    id: Annotated[str, text(host_name_error, empty=True)] = ""
-
+class AdmitHost(declared.AdmitHost, Act[Host]):
     async def change(self, work: Work) -> Host:
         host = await _lock(work, self.host)
         if self.id not in ("", host.id):
@@ -70,16 +53,11 @@ class AdmitHost(OfHost[Host]):
             raise _refused(host)
         return await _changed(work, host, status=HostStatus.ACTIVE, admitted=True)
 
-    def told(self, done: Host) -> calls.HostState:
-        return calls.HostState(done.status.value)
+    def told(self, done: Host) -> HostState:
+        return HostState(done.status.value)
 
 
-@act("host_resume", by={Role.ADMIN}, record=_RECORD)
-@dataclass(frozen=True)
-class ResumeHost(OfHost[Host]):
-    """Answer a host again that was suspended or stopped, and forget that it was slowed down. If its group demands that
-    it is admitted, and it was not, it waits. Results in the host as it is then."""
-
+class ResumeHost(declared.ResumeHost, Act[Host]):
     async def change(self, work: Work) -> Host:
         host = await _lock(work, self.host)
         if host.status is HostStatus.WAITING:
@@ -93,19 +71,11 @@ class ResumeHost(OfHost[Host]):
         status = HostStatus.ACTIVE if may_ask else HostStatus.WAITING
         return await _changed(work, host, status=status, slowed_until=None)
 
-    def told(self, done: Host) -> calls.HostState:
-        return calls.HostState(done.status.value)
+    def told(self, done: Host) -> HostState:
+        return HostState(done.status.value)
 
 
-@act("host_suspend", by={Role.ADMIN}, record=f"{_RECORD}; with `end_logins`, how many logins are to end")
-@dataclass(frozen=True)
-class SuspendHost(OfHost[SuspendedHost]):
-    """Stop answering a host, end its requests on phones, and make the invite void with which it has joined. Also end
-    the logins on other hosts that its logins have covered. With `end_logins`, also end its own open logins, so that
-    they cover no login after `host_resume`."""
-
-    end_logins: Annotated[bool, flag] = False
-
+class SuspendHost(declared.SuspendHost, Act[SuspendedHost]):
     async def change(self, work: Work) -> SuspendedHost:
         gateway, connection = work.gateway, work.connection
         host = await _lock(work, self.host)
@@ -125,18 +95,11 @@ class SuspendHost(OfHost[SuspendedHost]):
     async def after(self, gateway: Gateway, done: SuspendedHost) -> SuspendedHost:
         return replace(done, ended=await end_sessions(gateway, done.ended))
 
-    def told(self, done: SuspendedHost) -> calls.Ended:
+    def told(self, done: SuspendedHost) -> Ended:
         return done.ended.told
 
 
-@act("host_addresses", by={Role.ADMIN}, record="the addresses")
-@dataclass(frozen=True)
-class SetHostAddresses(OfHost[Host]):
-    """Set the addresses of this host, which no other host has, in place of its earlier addresses. A connection to one
-    of them covers no login on another host. Results in the host as it is then."""
-
-    addresses: Annotated[tuple[str, ...], texts(host_address_error)] = ()
-
+class SetHostAddresses(declared.SetHostAddresses, Act[Host]):
     async def change(self, work: Work) -> Host:
         host = await _lock(work, self.host)
         addresses = sorted({address for each in self.addresses if (address := address_of_machine(each))})

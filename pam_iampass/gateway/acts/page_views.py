@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypedDict, cast
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.rings import RINGS
 from pam_iampass.gateway.acts.views import (
     View,
@@ -34,7 +35,7 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus
 from pam_iampass.gateway.requests import bypasses
 from pam_iampass.gateway.sign_in import passkeys, sign_ins
-from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, Role
+from pam_iampass.gateway.sign_in.actors import Actor, ActRefused
 
 _LEFT = {
     PersonStatus.LEAVING: "the person has left the directory",

@@ -4,56 +4,33 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from pam_iampass.errors import shown
-from pam_iampass.fleet.names import id_error, label_error
-from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
+from pam_iampass.fleet import passkeys as declared
+from pam_iampass.fleet.results import Codes, Link, Number
+from pam_iampass.gateway.acts.act import Act, Work
 from pam_iampass.gateway.acts.names import known, require_row
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.sign_in import links, passkeys, sign_ins, touches, webauthn
-from pam_iampass.gateway.sign_in.actors import ActRefused, ProofRefused, Role
+from pam_iampass.gateway.sign_in.actors import ActRefused, ProofRefused
 from pam_iampass.gateway.sign_in.links import NewLink
 from pam_iampass.gateway.sign_in.passkeys import Phone
 from pam_iampass.gateway.sign_in.sign_ins import SignIn
 from pam_iampass.gateway.sign_in.webauthn import Refused
-from pam_iampass.portal import calls
 
 _CODE_HOURS = 12
-_LINK_RECORD = "whether it replaces passkeys"
 _PURPOSE = "passkey"
 """The purpose of challenges for the registration of a further passkey."""
-
-
-def _passkey_error(id: str) -> str | None:
-    """Why this is no id of a passkey, as the end of a sentence."""
-    return None if 0 < len(id) <= webauthn.MOST_BYTES and id.isascii() else "is no id of a passkey"
-
-
-def _answer_error(answer: str) -> str | None:
-    """Why this is no answer of a browser, as the end of a sentence."""
-    try:
-        found = json.loads(answer) if len(answer) <= webauthn.MOST_BYTES else None
-    except (ValueError, RecursionError):
-        found = None
-    return None if isinstance(found, dict) else "is no JSON object of a browser"
 
 
 # Links
 
 
-@dataclass(frozen=True)
-class OfLink(OfPerson[NewLink]):
-    """An act that makes a link which registers a passkey. It is good once, for 15 minutes, and makes an earlier one
-    void."""
-
-    replaces: Annotated[bool, flag] = False
-    """End the person's other passkeys, and all sign-ins, once the link is used."""
-
+class OfLink(declared.OfLink, Act[NewLink]):
     async def make(self, work: Work, *, by_root: bool) -> NewLink:
         """The link; by root, with the roles that the person has now. Raises ActRefused."""
         gateway, connection = work.gateway, work.connection
@@ -72,27 +49,16 @@ class OfLink(OfPerson[NewLink]):
             gateway, connection, person, roles=roles, replaces=self.replaces, made_by=work.actor.name
         )
 
-    def told(self, done: NewLink) -> calls.Link:
-        return calls.Link(done.url, done.expires_at)
+    def told(self, done: NewLink) -> Link:
+        return Link(done.url, done.expires_at)
 
 
-@act("operator_link", record=_LINK_RECORD)
-@dataclass(frozen=True)
-class LinkOperator(OfLink):
-    """Make a link that registers a passkey with which the roles count that the person has now, and none that is gained
-    later. Once it is used, the person's passkeys by other links end. Results in the link, which is good once, for 15
-    minutes."""
-
+class LinkOperator(declared.LinkOperator, OfLink):
     async def change(self, work: Work) -> NewLink:
         return await self.make(work, by_root=True)
 
 
-@act("person_link", by={Role.HELPDESK, Role.ADMIN}, record=_LINK_RECORD)
-@dataclass(frozen=True)
-class LinkPerson(OfLink):
-    """Make a link that registers a passkey, for a person who has no role, and none by a link of root's. No role counts
-    with it. Results in the link, which is good once, for 15 minutes."""
-
+class LinkPerson(declared.LinkPerson, OfLink):
     async def change(self, work: Work) -> NewLink:
         pending = "SELECT 1 FROM link WHERE person = %s AND roles <> '{}' AND expires_at > now()"
         if await one(work.connection, pending, self.person):
@@ -100,11 +66,7 @@ class LinkPerson(OfLink):
         return await self.make(work, by_root=False)
 
 
-@act("operator_end", record="how many passkeys and sign-ins there were")
-@dataclass(frozen=True)
-class EndOperator(OfPerson[int]):
-    """Remove all passkeys of the person, and end all sign-ins and the link. Results in how many passkeys there were."""
-
+class EndOperator(declared.EndOperator, Act[int]):
     async def change(self, work: Work) -> int:
         connection = work.connection
         await require_row(connection, self.person)
@@ -132,15 +94,7 @@ async def passkey_options(gateway: Gateway, token: str) -> dict[str, Any]:
     return webauthn.creation_options(portal, challenge, name, found.person.display_name or name, owner, ids)
 
 
-@act("passkey_add", by={Role.SELF}, phone={Role.SELF}, record="the passkey's label")
-@dataclass(frozen=True)
-class AddPasskey(OfPerson[None]):
-    """Register a further passkey of the person, with which no role counts."""
-
-    label: Annotated[str, text(label_error)]
-    answer: Annotated[str, text(_answer_error)]
-    """The answer of the browser to `passkey_options`, as JSON."""
-
+class AddPasskey(declared.AddPasskey, Act[None]):
     async def change(self, work: Work) -> None:
         gateway, connection, sign_in = work.gateway, work.connection, _sign_in_of(work)
         answer = json.loads(self.answer)
@@ -154,14 +108,7 @@ class AddPasskey(OfPerson[None]):
         work.reason = self.label
 
 
-@act("passkey_remove", by={Role.SELF}, record="the passkey's label")
-@dataclass(frozen=True)
-class RemovePasskey(OfPerson[None]):
-    """Remove a passkey of the person, and end the sign-ins with it. One by a link of root's is removed only in a
-    sign-in with such a passkey."""
-
-    passkey: Annotated[str, text(_passkey_error)]
-
+class RemovePasskey(declared.RemovePasskey, Act[None]):
     async def change(self, work: Work) -> None:
         removed = await one(
             work.connection,
@@ -175,11 +122,7 @@ class RemovePasskey(OfPerson[None]):
         work.reason = str(removed["label"])
 
 
-@act("passkey_confirm", by={Role.SELF}, phone={Role.SELF})
-@dataclass(frozen=True)
-class ConfirmPasskey(OfPerson[None]):
-    """Go on using a passkey from before the database was restored: the person approves it on the phone."""
-
+class ConfirmPasskey(declared.ConfirmPasskey, Act[None]):
     confirms_passkey = True
 
     async def change(self, work: Work) -> None:
@@ -188,14 +131,7 @@ class ConfirmPasskey(OfPerson[None]):
         await passkeys.confirm(work.gateway, work.connection, _sign_in_of(work).passkey)
 
 
-@act("sign_in_end", by={Role.SELF}, touch=(), record="how many sign-ins there were")
-@dataclass(frozen=True)
-class EndSignIns(OfPerson[int]):
-    """End all sign-ins of the person, or one, but none that began after the one by which that is done. Results in how
-    many there were."""
-
-    sign_in: Annotated[str, text(id_error, empty=True)] = ""
-
+class EndSignIns(declared.EndSignIns, Act[int]):
     async def change(self, work: Work) -> int:
         await require_row(work.connection, self.person)
         id = uuid.UUID(self.sign_in) if self.sign_in else None
@@ -203,8 +139,8 @@ class EndSignIns(OfPerson[int]):
         work.reason = f"sign-ins: {ended}"
         return ended
 
-    def told(self, done: int) -> calls.Number:
-        return calls.Number(done)
+    def told(self, done: int) -> Number:
+        return Number(done)
 
 
 def _sign_in_of(work: Work) -> SignIn:
@@ -217,13 +153,7 @@ def _sign_in_of(work: Work) -> SignIn:
 # A lost phone
 
 
-@act("code_for_lost_phone", by={Role.SELF}, record="until when it counts")
-@dataclass(frozen=True)
-class CodeForLostPhone(OfPerson[str]):
-    """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
-    reported lost and there is no other one, and only for groups that the settings name, and for nobody with a role.
-    Results in the code."""
-
+class CodeForLostPhone(declared.CodeForLostPhone, Act[str]):
     asks_for_phone = True
 
     async def change(self, work: Work) -> str:
@@ -247,5 +177,5 @@ class CodeForLostPhone(OfPerson[str]):
         await records.alert(connection, None, what, person=self.person)
         return code
 
-    def told(self, done: str) -> calls.Codes:
-        return calls.Codes([done])
+    def told(self, done: str) -> Codes:
+        return Codes([done])

@@ -6,14 +6,16 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Annotated, Any, Callable
+from typing import Any
 
 from pam_iampass.client import IampassError
 from pam_iampass.client.call import Call
 from pam_iampass.client.procedures import disable_phone
-from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.errors import shown
-from pam_iampass.gateway.acts.act import OfPerson, Work, act, flag, text
+from pam_iampass.fleet import phones as declared
+from pam_iampass.fleet import results
+from pam_iampass.fleet.act import OfPerson
+from pam_iampass.gateway.acts.act import Act, Work
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.base import records
@@ -28,34 +30,9 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, app_name
 from pam_iampass.gateway.requests import bypasses, turns
 from pam_iampass.gateway.sign_in import sign_ins
-from pam_iampass.gateway.sign_in.actors import ActRefused, Role
-from pam_iampass.portal import calls
+from pam_iampass.gateway.sign_in.actors import ActRefused
 
 _SECONDS = 10.0
-_LONGEST_MESSAGE = 1000
-_ASKED = "whether IAMPASS is asked for a link, or to send one"
-
-
-def _number_error(number: str) -> str | None:
-    """Why this is no phone number in the form that IAMPASS requires, as the end of a sentence."""
-    return _error_of(phone_number, number)
-
-
-def _display_name_error(name: str) -> str | None:
-    """Why the app cannot show this name of a person, as the end of a sentence."""
-    return _error_of(plain_name, name)
-
-
-def _error_of(parse: Callable[[str], str], text: str) -> str | None:
-    try:
-        return None if parse(text) == text else "has spaces or punctuation"
-    except ValueError as error:
-        return str(error)
-
-
-def _message_error(message: str) -> str | None:
-    """Why a message cannot begin with this text, as the end of a sentence."""
-    return f"is longer than {_LONGEST_MESSAGE} characters" if len(message) > _LONGEST_MESSAGE else None
 
 
 @dataclass(frozen=True)
@@ -71,22 +48,7 @@ class LostPhone:
     """Why IAMPASS has not disabled the phone yet."""
 
 
-@act(
-    "phone_lost",
-    by={Role.SELF, Role.HELPDESK, Role.ADMIN},
-    touch={Role.HELPDESK, Role.ADMIN},
-    record="how many sessions there are to end, how many bypasses were ended, how many recovery codes are good; when"
-    " IAMPASS has disabled the phone, another record says so",
-)
-@dataclass(frozen=True)
-class ReportLostPhone(OfPerson[LostPhone]):
-    """Deny what the phone of the person approves, at once and until IAMPASS has disabled it, and end the person's
-    sessions, bypasses and sign-ins, apart from the one by which people report it themselves and those that began later.
-    People cannot revoke their own recovery codes with it: `recovery_revoke` needs a touch."""
-
-    end_codes: Annotated[bool, flag] = False
-    """Also revoke the recovery codes: they were lost, too."""
-
+class ReportLostPhone(declared.ReportLostPhone, Act[LostPhone]):
     async def change(self, work: Work) -> LostPhone:
         gateway, connection = work.gateway, work.connection
         if self.end_codes and work.sign_in is not None and work.actor.name == self.person:
@@ -117,9 +79,9 @@ class ReportLostPhone(OfPerson[LostPhone]):
         ended, error = await asyncio.gather(end_sessions(gateway, done.ended), self._tell(gateway))
         return replace(done, ended=ended, error=error)
 
-    def told(self, done: LostPhone) -> calls.LostPhone:
+    def told(self, done: LostPhone) -> results.LostPhone:
         ended = done.ended.told
-        return calls.LostPhone(ended.ended, ended.errors, done.bypasses, done.codes, done.error is None)
+        return results.LostPhone(ended.ended, ended.errors, done.bypasses, done.codes, done.error is None)
 
     async def _tell(self, gateway: Gateway) -> IampassError | None:
         try:
@@ -171,8 +133,7 @@ class Registration:
     """The link; None if it was sent."""
 
 
-@dataclass(frozen=True)
-class OfNextPhone(OfPerson[Registration]):
+class OfNextPhone(OfPerson[results.Link], Act[Registration]):
     """An act that has IAMPASS make a link. Nobody goes on with it if the process is stopped: the link is for the
     actor."""
 
@@ -199,33 +160,17 @@ class OfNextPhone(OfPerson[Registration]):
         answer = await gateway.iampass.call(done.call, _SECONDS, Lane.decisions)
         return replace(done, url=answer if isinstance(answer, str) else None)
 
-    def told(self, done: Registration) -> calls.Link:
-        return calls.Link(done.url)
+    def told(self, done: Registration) -> results.Link:
+        return results.Link(done.url)
 
 
-@act("enroll", record=_ASKED)
-@dataclass(frozen=True)
-class EnrollPhone(OfNextPhone):
-    """Have IAMPASS make a link that registers a phone of the person, or send it to any phone number. Results in the
-    link: anyone who opens it can approve the person's logins."""
-
-    number: Annotated[str, text(_number_error, empty=True)] = ""
-    message: Annotated[str, text(_message_error, empty=True)] = ""
-    display_name: Annotated[str, text(_display_name_error, empty=True)] = ""
-
+class EnrollPhone(declared.EnrollPhone, OfNextPhone):
     async def change(self, work: Work) -> Registration:
         person = await self.ready(work)
         return self.ask(work, person, self.number, self.message, self.display_name)
 
 
-@act("phone_new", by={Role.SELF, Role.HELPDESK, Role.ADMIN}, phone={Role.SELF}, record=_ASKED)
-@dataclass(frozen=True)
-class NewPhone(OfNextPhone):
-    """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that is known here.
-    Results in the link."""
-
-    sends: Annotated[bool, flag] = False
-
+class NewPhone(declared.NewPhone, OfNextPhone):
     async def change(self, work: Work) -> Registration:
         person = await self.ready(work)
         if self.sends and person.phone_number is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 from pam_iampass.client.status import Status
-from pam_iampass.fleet.names import id_error
-from pam_iampass.gateway.acts.act import OfPerson, Work, act, text
+from pam_iampass.fleet import sessions as declared
+from pam_iampass.fleet.results import Ended, Verified
+from pam_iampass.gateway.acts.act import Act, Work
 from pam_iampass.gateway.acts.names import known
 from pam_iampass.gateway.acts.sessions import EndedSessions, end_sessions
 from pam_iampass.gateway.base import records
@@ -21,11 +21,10 @@ from pam_iampass.gateway.people import steps
 from pam_iampass.gateway.requests import asking, own_requests, sessions, turns
 from pam_iampass.gateway.requests.own_requests import Answer, NotApproved
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.sign_in.actors import ActRefused, Role
+from pam_iampass.gateway.sign_in.actors import ActRefused
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import RequestResult
 from pam_iampass.outcome import Outcome
-from pam_iampass.portal import calls
 
 _CALL = "a call to the help desk"
 
@@ -44,16 +43,7 @@ class VerifiedCaller:
     """Why no phone was asked; empty if one was."""
 
 
-@act(
-    "phone_verify",
-    by={Role.HELPDESK, Role.ADMIN},
-    record="that the phone is asked; the answer is a record of its own",
-)
-@dataclass(frozen=True)
-class VerifyCaller(OfPerson[VerifiedCaller]):
-    """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two
-    at the latest."""
-
+class VerifyCaller(declared.VerifyCaller, Act[VerifiedCaller]):
     async def change(self, work: Work) -> VerifiedCaller:
         await known(work.gateway, work.connection, self.person)
         work.reason = "the phone is asked"
@@ -79,8 +69,8 @@ class VerifyCaller(OfPerson[VerifiedCaller]):
                 answer = Answer.OVER
         return replace(done, answer=answer)
 
-    def told(self, done: VerifiedCaller) -> calls.Verified:
-        return calls.Verified(done.answer.value, done.why)
+    def told(self, done: VerifiedCaller) -> Verified:
+        return Verified(done.answer.value, done.why)
 
     async def _wait(self, gateway: Gateway, session: HostSession, made_for: str) -> Answer:
         until = time.monotonic() + (session.expires_at - session.began_at).total_seconds()
@@ -90,14 +80,7 @@ class VerifyCaller(OfPerson[VerifiedCaller]):
         return answer
 
 
-@act("session_not_me", by={Role.SELF}, touch=(), record="which session, and how far it had come")
-@dataclass(frozen=True)
-class DisownSession(OfPerson[EndedSessions]):
-    """End a request to the person, or a login that was let in, which is not theirs. Where it came from has to wait
-    longer, as after a refusal on the phone, and it is an alert. What a help desk asks is answered on the phone only."""
-
-    session: Annotated[str, text(id_error)]
-
+class DisownSession(declared.DisownSession, Act[EndedSessions]):
     async def change(self, work: Work) -> EndedSessions:
         gateway, connection, id = work.gateway, work.connection, uuid.UUID(self.session)
         before = await turns.locked(connection, self.person)
@@ -147,8 +130,8 @@ class DisownSession(OfPerson[EndedSessions]):
     async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
         return await end_sessions(gateway, done)
 
-    def told(self, done: EndedSessions) -> calls.Ended:
-        return calls.Ended(1, len(done.errors))
+    def told(self, done: EndedSessions) -> Ended:
+        return Ended(1, len(done.errors))
 
     def _unknown(self) -> ActRefused:
         return ActRefused(f"{self.person} has no such session")

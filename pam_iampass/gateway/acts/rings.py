@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 from uuid import UUID
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.views import View, status_of
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -25,7 +26,6 @@ from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.requests import sessions
 from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.gateway.sign_in import passkeys, sign_ins
-from pam_iampass.gateway.sign_in.actors import Role
 from pam_iampass.gateway.sign_in.sign_ins import SignIn
 from pam_iampass.portal.calls import RingingNow
 

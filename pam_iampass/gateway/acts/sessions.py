@@ -7,13 +7,15 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
 
 from pam_iampass.client import IampassError, Unavailable
 from pam_iampass.client.errors import Declined
 from pam_iampass.client.status import Status
-from pam_iampass.fleet.names import host_name_error, id_error, person_name_error
-from pam_iampass.gateway.acts.act import Act, Work, act, flag, text
+from pam_iampass.fleet import sessions as declared
+from pam_iampass.fleet.act import Role
+from pam_iampass.fleet.names import host_name_error, person_name_error
+from pam_iampass.fleet.results import Ended
+from pam_iampass.gateway.acts.act import Act, Work
 from pam_iampass.gateway.acts.names import unknown
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -24,8 +26,7 @@ from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import steps
 from pam_iampass.gateway.requests import asking, sessions
 from pam_iampass.gateway.requests.sessions import HostSession, State
-from pam_iampass.gateway.sign_in.actors import ActRefused, BadParameter, Role
-from pam_iampass.portal import calls
+from pam_iampass.gateway.sign_in.actors import ActRefused, BadParameter
 
 _AT_A_TIME = 10
 """Sessions that are ended at the same time."""
@@ -58,9 +59,9 @@ class EndedSessions:
         return [session for session in self.found if session.state is State.OPEN or session.waits]
 
     @property
-    def told(self) -> calls.Ended:
+    def told(self) -> Ended:
         """The numbers that the portal is told."""
-        return calls.Ended(len(self.were_open), len(self.errors))
+        return Ended(len(self.were_open), len(self.errors))
 
 
 async def find_sessions(
@@ -131,23 +132,7 @@ async def end_sessions(gateway: Gateway, wanted: EndedSessions) -> EndedSessions
     return replace(wanted, errors=list(errors.values()))
 
 
-@act(
-    "session_end",
-    by={Role.SELF, Role.HELPDESK, Role.ADMIN},
-    touch={Role.HELPDESK, Role.ADMIN},
-    record="whose sessions, and how many there are to end; each leaves a record of its own when it has ended",
-)
-@dataclass(frozen=True)
-class EndSessions(Act[EndedSessions]):
-    """End the open sessions of a person, on a host, or one session; with several of these, the sessions that all of
-    them are true of. People themselves do not end what a help desk asks them."""
-
-    person: Annotated[str, text(person_name_error, empty=True)] = ""
-    host: Annotated[str, text(host_name_error, empty=True)] = ""
-    session: Annotated[str, text(id_error, empty=True)] = ""
-    everything: Annotated[bool, flag] = False
-    """End all sessions of all hosts; nothing else can be given then."""
-
+class EndSessions(declared.EndSessions, Act[EndedSessions]):
     def __post_init__(self) -> None:
         super().__post_init__()
         if bool(self._given) == self.everything:
@@ -156,10 +141,6 @@ class EndSessions(Act[EndedSessions]):
     @property
     def _given(self) -> dict[str, str]:
         return {name: value for name in _COLUMNS if (value := getattr(self, name))}
-
-    @property
-    def target(self) -> str | None:
-        return self.person or None
 
     async def change(self, work: Work) -> EndedSessions:
         sees_hosts = not work.actor.roles.isdisjoint({Role.ROOT, Role.ADMIN})
@@ -183,7 +164,7 @@ class EndSessions(Act[EndedSessions]):
     async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
         return await end_sessions(gateway, done)
 
-    def told(self, done: EndedSessions) -> calls.Ended:
+    def told(self, done: EndedSessions) -> Ended:
         return done.told
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any, Generic, TypedDict, TypeVar, cast
 
 from pam_iampass.client.status import Status
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -28,7 +29,7 @@ from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import sessions, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.gateway.sign_in import passkeys, sign_ins
-from pam_iampass.gateway.sign_in.actors import Actor, Role
+from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.login.throttle import summary
 
 R = TypeVar("R")

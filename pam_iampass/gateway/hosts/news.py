@@ -12,15 +12,10 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from pam_iampass.fleet import DECLARED
 from pam_iampass.text import clean
 
-ACTS = {
-    "passkey_add": "a passkey",
-    "phone_new": "a link for a phone",
-    "enroll": "a link for a phone",
-    "recovery_new": "recovery codes",
-    "code_for_lost_phone": "a recovery code",
-}
+ACTS = {name: act.declared.news for name, act in DECLARED.items() if act.declared.news}
 """The records about a person that are told, and what is new then."""
 TEXT, TOLD = "news", "told"
 """Names in the details of a session: the text's, and that of the id of the newest record that it is about."""

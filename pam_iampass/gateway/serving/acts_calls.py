@@ -9,20 +9,10 @@ import uuid
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, Callable, TypeVar
 
+from pam_iampass.fleet.act import Check, Role, checks_of, flag, text
 from pam_iampass.fleet.names import id_error, label_error
 from pam_iampass.gateway.acts import ACTS, rings
-from pam_iampass.gateway.acts.act import (
-    Check,
-    challenge,
-    checked,
-    checks_of,
-    flag,
-    made_for,
-    perform,
-    requested,
-    ring,
-    text,
-)
+from pam_iampass.gateway.acts.act import challenge, checked, made_for, perform, requested, ring
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts.rings import TooManyWaitError
 from pam_iampass.gateway.base.reasons import RefusedStart
@@ -31,7 +21,7 @@ from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.gateway.serving.acts_service import ActsService, Answered, CallRefused
 from pam_iampass.gateway.serving.acts_views import ASIDE, VIEWS
 from pam_iampass.gateway.sign_in import links, sign_ins
-from pam_iampass.gateway.sign_in.actors import BadParameter, Role
+from pam_iampass.gateway.sign_in.actors import BadParameter
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error

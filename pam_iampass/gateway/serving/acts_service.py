@@ -21,7 +21,8 @@ from weakref import WeakValueDictionary
 
 from pam_iampass.client.errors import IampassError
 from pam_iampass.errors import EditRefused
-from pam_iampass.gateway.acts.act import Check, checked
+from pam_iampass.fleet.act import Check
+from pam_iampass.gateway.acts.act import checked
 from pam_iampass.gateway.acts.names import UnknownName
 from pam_iampass.gateway.acts.rings import WaitingForRings
 from pam_iampass.gateway.base.connection import DatabaseError, UnknownOutcome

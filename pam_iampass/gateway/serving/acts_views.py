@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Callable, TypeVar
 
 from pam_iampass.config.value_types import name_error
+from pam_iampass.fleet.act import Check, flag, text, texts
 from pam_iampass.fleet.names import host_name_error, person_name_error
-from pam_iampass.gateway.acts.act import Check, flag, text, texts
 from pam_iampass.gateway.acts.page_views import (
     show_attention,
     show_bypasses,

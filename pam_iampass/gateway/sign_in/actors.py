@@ -12,11 +12,11 @@ EditRefused
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from pam_iampass.errors import EditRefused, shown
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.base import records
 
 
@@ -57,19 +57,6 @@ class BadParameter(ActRefused):
     def __init__(self, name: str, problem: str) -> None:
         super().__init__(f"{shown(name)} {problem}")
         self.name, self.problem = name, problem
-
-
-class Role(enum.Enum):
-    """The relation of an actor to the fleet, or to the person whom an act concerns."""
-
-    SELF = "the person"
-    """The act concerns the actor."""
-    AUDITOR = "auditor"
-    """Looks, and does nothing."""
-    HELPDESK = "helpdesk"
-    ADMIN = "admin"
-    ROOT = "root"
-    """Root of a gateway, who may do everything."""
 
 
 @dataclass(frozen=True)

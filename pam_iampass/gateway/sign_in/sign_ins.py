@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -22,7 +23,6 @@ from pam_iampass.gateway.sign_in.actors import (
     Actor,
     NotSignedIn,
     ProofRefused,
-    Role,
     TooMany,
 )
 from pam_iampass.gateway.sign_in.passkeys import (

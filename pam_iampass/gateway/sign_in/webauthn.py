@@ -28,12 +28,11 @@ from fido2.webauthn import (
     PublicKeyCredentialRpEntity,
 )
 
+from pam_iampass.fleet.passkeys import MOST_BYTES
 from pam_iampass.text import clean
 
 fido2.features.webauthn_json_mapping.enabled = True  # what fido2 2 does; without a choice it warns
 
-MOST_BYTES = 16 * 1024
-"""No text of an answer may be longer."""
 _CREDENTIAL_ID_BYTES = range(16, 1024)  # Web Authentication Level 2, 4, "Credential ID"
 _NO_AAGUID = bytes(16)
 _KEYS: tuple[dict[int, object], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,24 @@ import pytest
 
 pytest.importorskip("psycopg")
 
+from pam_iampass.fleet import DECLARED
+from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import requested
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
 from pam_iampass.gateway.acts.sessions import EndSessions
-from pam_iampass.gateway.sign_in.actors import BadParameter, Role
+from pam_iampass.gateway.sign_in.actors import BadParameter
 from tools.docs import acts_reference
 
 BYPASS: dict[str, object] = {"person": "alice", "seconds": 60}
+NEEDED: dict[str, object] = {
+    **BYPASS,
+    "host": "web1",
+    "label": "laptop",
+    "answer": "{}",
+    "passkey": "A" * 43,
+    "session": "5f0c1f6e-0f6a-4d8e-9d43-5d4b3c0c2b11",
+}
 
 
 def test_an_act_is_made_of_its_name_and_parameters_and_compares_by_them() -> None:
@@ -72,10 +83,31 @@ def test_what_a_parameter_cannot_be_is_an_error_that_names_it(
     assert error.value.diagnostics().isprintable()
 
 
+@pytest.mark.parametrize("name", ACTS)
+def test_whoever_makes_an_act_its_parameters_are_checked(name: str) -> None:
+    """Also root's command, which makes it without `requested`."""
+    needed = {each.name for each in dataclasses.fields(ACTS[name]) if each.default is dataclasses.MISSING}
+    for wrong in ACTS[name].declared.checks:
+        with pytest.raises(BadParameter) as error:
+            ACTS[name](**{**{each: NEEDED[each] for each in needed}, wrong: object()})
+        assert error.value.name == wrong
+
+
 def test_the_page_about_acts_is_made_from_their_declarations() -> None:
     page = Path(__file__).parents[3] / "docs/acts.md"
     assert page.read_text("utf-8") == acts_reference.page(), "run: make pages"
     assert all(f"| `{name}` |" in page.read_text("utf-8") for name in ACTS)
+
+
+def test_every_act_that_is_declared_is_carried_out() -> None:
+    assert ACTS.keys() == DECLARED.keys()
+
+
+def test_what_is_made_of_an_act_does_not_take_its_place() -> None:
+    class Other(EndBypasses):
+        pass
+
+    assert ACTS[Other.declared.name] is EndBypasses
 
 
 def test_who_acts_for_others_must_touch_a_passkey_for_it() -> None:

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("psycopg")
 pytest.importorskip("fido2")
 
+from pam_iampass.fleet import results
 from pam_iampass.gateway.serving.acts_calls import CALLS
 from pam_iampass.gateway.serving.acts_service import ActsService, CallRefused
 from pam_iampass.portal import calls
@@ -31,7 +32,7 @@ def test_every_call_that_is_declared_is_answered() -> None:
 
 def test_no_token_link_or_code_is_shown_with_an_object() -> None:
     secret = {"token", "url", "codes"}
-    for each in (*Call.__subclasses__(), calls.SignedIn, calls.Link, calls.Codes):
+    for each in (*Call.__subclasses__(), calls.SignedIn, results.Link, results.Codes):
         for one in dataclasses.fields(each):
             assert one.repr is (one.name not in secret), each
 

@@ -21,8 +21,9 @@ pytest.importorskip("cryptography")
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fido2 import cbor
 
+from pam_iampass.fleet.passkeys import MOST_BYTES
 from pam_iampass.gateway.sign_in import webauthn
-from pam_iampass.gateway.sign_in.webauthn import MOST_BYTES, Credential, Refused
+from pam_iampass.gateway.sign_in.webauthn import Credential, Refused
 from tests.support.authenticator import (
     ATTACKS,
     ATTACKS_ON_ASSERTIONS,

@@ -9,13 +9,12 @@ pytest.importorskip("jinja2")
 pytest.importorskip("psycopg")
 
 from pam_iampass.client.status import Status
-from pam_iampass.gateway.acts import ACTS as DECLARED
 from pam_iampass.gateway.base.reasons import Reason
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.outcome import Outcome
 from pam_iampass.portal.calls import Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
-from pam_iampass.portal.words import ACTS, ASKERS, HELPDESK, OUTCOMES, WORDS, reason, told, words_of
+from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, WORDS, reason, told, words_of
 
 #: What only a mistake of the portal leads to.
 MISTAKES = {Error.UNKNOWN_CALL, Error.WRONG_METHOD, Error.TOO_SLOW}
@@ -39,7 +38,6 @@ def test_what_is_refused_is_said_for_what_was_asked() -> None:
 
 def test_what_a_record_names_has_words() -> None:
     assert OUTCOMES.keys() == {each.value for each in Outcome}
-    assert DECLARED.keys() <= ACTS.keys()
     assert {hosts.ITSELF.name, hosts.HELPDESK.name} == ASKERS.keys()
     assert hosts.HELPDESK.name == HELPDESK
     for name in (*Reason.__members__, *(each.name for each in Status if not each.in_progress)):

@@ -1,0 +1,92 @@
+"""Hosts: what can be done to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pam_iampass.fleet.act import ADMIN, Field, OfHost, act, flag, text, texts
+from pam_iampass.fleet.names import host_address_error, host_name_error
+from pam_iampass.fleet.results import Ended, HostState, Result, number_of
+
+_RECORD = "whether it was so before"
+
+
+@act(
+    "host_admit",
+    "admitted",
+    by={ADMIN},
+    label="Admit",
+    says="Compare its id with the one that pam-iampass join has printed on the host. Once it is admitted, {host} may "
+    "ask the phones of people.",
+    done=lambda result: f"The host is {result['status']}.",
+)
+@dataclass(frozen=True)
+class AdmitHost(OfHost[HostState]):
+    """Let a host ask that has joined and waits, and let its logins cover others on other hosts. Results in the host as
+    it is then. With the id that was compared, it is this very host or none: another one may have joined by the same
+    name meanwhile."""
+
+    id: Annotated[str, text(host_name_error, empty=True)] = ""
+
+
+@act(
+    "host_resume",
+    "resumed",
+    by={ADMIN},
+    record=_RECORD,
+    label="Resume",
+    says="{host} is answered again.",
+    done=lambda result: f"The host is {result['status']}.",
+)
+@dataclass(frozen=True)
+class ResumeHost(OfHost[HostState]):
+    """Answer a host again that was suspended or stopped, and forget that it was slowed down. If its group demands that
+    it is admitted, and it was not, it waits. Results in the host as it is then."""
+
+
+@act(
+    "host_suspend",
+    "suspended",
+    by={ADMIN},
+    record=f"{_RECORD}; with `end_logins`, how many logins are to end",
+    label="Suspend",
+    says="The gateway stops answering {host}. Until you resume the host, logins there that need a phone are denied. "
+    "Its open logins go on, unless you end them.",
+    done=lambda result: (
+        "The gateway no longer answers the host. "
+        f"{number_of(result['ended'], 'login or request has', 'logins or requests have')} ended."
+    ),
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class SuspendHost(OfHost[Ended]):
+    """Stop answering a host, end its requests on phones, and make the invite void with which it has joined. Also end
+    the logins on other hosts that its logins have covered. With `end_logins`, also end its own open logins, so that
+    they cover no login after `host_resume`."""
+
+    end_logins: Annotated[
+        bool, flag, Field("End its open logins as well, because the host was taken over")
+    ] = False
+
+
+@act(
+    "host_addresses",
+    "addresses set",
+    by={ADMIN},
+    record="the addresses",
+    label="Set the addresses",
+    says="If another host claims that a connection to one of these addresses is its own, the phone is asked, and "
+    "there is an alert. Leave out addresses that several hosts share.",
+    done=lambda _: "The addresses are set.",
+)
+@dataclass(frozen=True)
+class SetHostAddresses(OfHost[Result]):
+    """Set the addresses of this host, which no other host has, in place of its earlier addresses. A connection to one
+    of them covers no login on another host. Results in the host as it is then."""
+
+    addresses: Annotated[
+        tuple[str, ...],
+        texts(host_address_error),
+        Field("All its addresses", "such as 192.0.2.8, 2001:db8::8", required=True),
+    ] = ()

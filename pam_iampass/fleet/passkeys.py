@@ -1,0 +1,174 @@
+"""People who sign in: passkeys, the links that register them, sign-ins, and the code for a lost phone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated
+
+from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Field, OfPerson, act, flag, text
+from pam_iampass.fleet.names import id_error, label_error
+from pam_iampass.fleet.results import Codes, Link, Number, Result, number_of
+
+MOST_BYTES = 16 * 1024
+"""No text of a browser's answer may be longer."""
+_LINK_RECORD = "whether it replaces passkeys"
+
+
+def _passkey_error(id: str) -> str | None:
+    """Why this is no id of a passkey, as the end of a sentence."""
+    return None if 0 < len(id) <= MOST_BYTES and id.isascii() else "is no id of a passkey"
+
+
+def _answer_error(answer: str) -> str | None:
+    """Why this is no answer of a browser, as the end of a sentence."""
+    try:
+        found = json.loads(answer) if len(answer) <= MOST_BYTES else None
+    except (ValueError, RecursionError):
+        found = None
+    return None if isinstance(found, dict) else "is no JSON object of a browser"
+
+
+# Links
+
+
+@dataclass(frozen=True)
+class OfLink(OfPerson[Link]):
+    """An act that makes a link which registers a passkey. It is good once, for 15 minutes, and makes an earlier one
+    void."""
+
+    replaces: Annotated[bool, flag, Field("Replace the passkeys that there are")] = False
+    """End the person's other passkeys, and all sign-ins, once the link is used."""
+
+
+@act("operator_link", "link for a passkey with a role", record=_LINK_RECORD)
+@dataclass(frozen=True)
+class LinkOperator(OfLink):
+    """Make a link that registers a passkey with which the roles count that the person has now, and none that is gained
+    later. Once it is used, the person's passkeys by other links end. Results in the link, which is good once, for 15
+    minutes."""
+
+
+@act(
+    "person_link",
+    "link for a passkey",
+    by={HELPDESK, ADMIN},
+    record=_LINK_RECORD,
+    label="Make a link for a passkey",
+    says="Whoever opens the link within 15 minutes registers a passkey as {person}; who has a phone approves it there. "
+    "Give it to {person} and to nobody else.",
+    done=lambda _: "This link is good once. It is shown only now.",
+)
+@dataclass(frozen=True)
+class LinkPerson(OfLink):
+    """Make a link that registers a passkey, for a person who has no role, and none by a link of root's. No role counts
+    with it. Results in the link, which is good once, for 15 minutes."""
+
+
+@act(
+    "operator_end",
+    "passkeys and sign-ins ended",
+    record="how many passkeys and sign-ins there were",
+)
+@dataclass(frozen=True)
+class EndOperator(OfPerson[Result]):
+    """Remove all passkeys of the person, and end all sign-ins and the link. Results in how many passkeys there were."""
+
+
+# One's own passkeys and sign-ins
+
+
+@act(
+    "passkey_add",
+    "passkey registered",
+    by={SELF},
+    phone={SELF},
+    record="the passkey's label",
+    news="a passkey",
+    purpose="a further passkey",
+    label="Add a passkey",
+    own="Your browser makes a further passkey. You approve it on your phone, and confirm it with the passkey with "
+    "which you have signed in. If you have a role here, it does not count with the new one.",
+    done=lambda _: "You can sign in with the new passkey.",
+)
+@dataclass(frozen=True)
+class AddPasskey(OfPerson[Result]):
+    """Register a further passkey of the person, with which no role counts."""
+
+    label: Annotated[str, text(label_error), Field("What you call it, such as the device", required=True)]
+    answer: Annotated[str, text(_answer_error), Field("Passkey", is_made=True)]
+    """The answer of the browser to `passkey_options`, as JSON."""
+
+
+@act(
+    "passkey_remove",
+    "passkey removed",
+    by={SELF},
+    record="the passkey's label",
+    label="Remove",
+    own="Nobody can sign in with this passkey any more, and sign-ins with it end. Without any passkey, you need a link "
+    "to sign in again.",
+    done=lambda _: "The passkey is removed.",
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class RemovePasskey(OfPerson[Result]):
+    """Remove a passkey of the person, and end the sign-ins with it. One by a link of root's is removed only in a
+    sign-in with such a passkey."""
+
+    passkey: Annotated[str, text(_passkey_error)]
+
+
+@act(
+    "passkey_confirm",
+    "passkey approved after a restore",
+    by={SELF},
+    phone={SELF},
+    purpose="a passkey from before a restore",
+    label="Approve this passkey",
+    own="The gateway's database was restored from a backup. Approve on your phone that this passkey is still yours.",
+    done=lambda _: "You can go on with this passkey.",
+)
+@dataclass(frozen=True)
+class ConfirmPasskey(OfPerson[Result]):
+    """Go on using a passkey from before the database was restored: the person approves it on the phone."""
+
+
+@act(
+    "sign_in_end",
+    "signed out",
+    by={SELF},
+    touch=(),
+    record="how many sign-ins there were",
+    label="End",
+    own="Who uses it has to sign in again. Your logins on hosts go on.",
+    done=lambda result: f"{number_of(result['number'], 'sign-in has', 'sign-ins have')} ended.",
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class EndSignIns(OfPerson[Number]):
+    """End all sign-ins of the person, or one, but none that began after the one by which that is done. Results in how
+    many there were."""
+
+    sign_in: Annotated[str, text(id_error, empty=True)] = ""
+
+
+# A lost phone
+
+
+@act(
+    "code_for_lost_phone",
+    "one code for a lost phone",
+    by={SELF},
+    record="until when it counts",
+    news="a recovery code",
+    label="Get a code to log in with",
+    own="You get one code that counts for 12 hours, once a week, while your phone is reported lost. All other recovery "
+    "codes of yours are void then, and your administrators are told.",
+    done=lambda _: "This code logs you in once, within 12 hours, on hosts where codes count. It is shown only now.",
+)
+@dataclass(frozen=True)
+class CodeForLostPhone(OfPerson[Codes]):
+    """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
+    reported lost and there is no other one, and only for groups that the settings name, and for nobody with a role.
+    Results in the code."""

@@ -1,0 +1,108 @@
+"""People: what lets one in without the phone, and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pam_iampass.config.value_types import LONGEST_BYPASS, name_error, reason_error
+from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Field, OfPerson, act, seconds, text, texts
+from pam_iampass.fleet.names import host_name_error
+from pam_iampass.fleet.results import Codes, Number, Result, Until
+
+_TIMES = {"900": "15 minutes", "3600": "1 hour", "14400": "4 hours", "28800": "8 hours", "86400": "1 day"}
+
+
+@act(
+    "bypass",
+    "may log in without the phone for a while",
+    by={HELPDESK, ADMIN},
+    record="until when, through which services, on which hosts, and why",
+    label="Let in without the phone",
+    says="{person} logs in without the phone for that long. What you write as the reason stands in the record.",
+    done=lambda _: "No phone is asked for these logins now. It ends by itself.",
+)
+@dataclass(frozen=True)
+class BypassPhone(OfPerson[Until]):
+    """Let the person in without the phone for a while."""
+
+    seconds: Annotated[float, seconds(LONGEST_BYPASS), Field("For how long", choices=_TIMES)]
+    services: Annotated[
+        tuple[str, ...], texts(name_error), Field("Only through these services", "empty: all; or sshd, sudo")
+    ] = ()
+    hosts: Annotated[
+        tuple[str, ...], texts(host_name_error), Field("Only on these hosts", "empty: all; or web1, web2")
+    ] = ()
+    groups: Annotated[
+        tuple[str, ...], texts(name_error), Field("Only on hosts of these groups", "empty: all; or web, db")
+    ] = ()
+    reason: Annotated[
+        str,
+        text(reason_error, empty=True),
+        Field("Reason, such as the number of the ticket", required=True),
+    ] = ""
+
+
+@act(
+    "bypass_end",
+    "needs the phone again",
+    by={HELPDESK, ADMIN},
+    record="whether there were none",
+    label="Require the phone again",
+    says="{person} needs the phone again for each login.",
+    done=lambda result: "The phone is needed again." if result["number"] else "It was needed already.",
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class EndBypasses(OfPerson[Number]):
+    """End all bypasses of the person. Results in how many there were."""
+
+
+@act(
+    "recovery_new",
+    "new recovery codes",
+    by={SELF, HELPDESK, ADMIN},
+    phone={SELF},
+    news="recovery codes",
+    purpose="new recovery codes",
+    label="Make new recovery codes",
+    says="{person} gets ten new recovery codes, and the ones from before are void. You see the new ones once: hand "
+    "them over on paper.",
+    own="You get ten new recovery codes, and the ones from before are void. You see them once: print them. First "
+    "approve it on your phone.",
+    done=lambda _: "These are the codes. They are shown only now.",
+)
+@dataclass(frozen=True)
+class NewCodes(OfPerson[Codes]):
+    """Replace all recovery codes of the person. Results in the new ones, which are shown once."""
+
+
+@act(
+    "recovery_revoke",
+    "recovery codes made void",
+    by={SELF, HELPDESK, ADMIN},
+    record="whether there were none",
+    label="Make the recovery codes void",
+    says="{person} can use none of the recovery codes any more.",
+    own="You can use none of your recovery codes any more.",
+    done=lambda result: "No recovery code counts any more." if result["number"] else "There were none.",
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class RevokeCodes(OfPerson[Number]):
+    """Revoke all recovery codes of the person. Results in whether there were any."""
+
+
+@act(
+    "throttle_clear",
+    "limits cleared",
+    by={HELPDESK, ADMIN},
+    label="Let the phone ring again",
+    says="Logins of {person} need not wait any more: requests that were not approved, and wrong recovery codes, are "
+    "forgotten. First ask {person} whether they were theirs.",
+    done=lambda _: "The phone can ring again at once.",
+)
+@dataclass(frozen=True)
+class ClearLimits(OfPerson[Result]):
+    """Forget what counts against the limits of the person, and wrong recovery codes: the phone can ring again at once,
+    wherever a login comes from. People do not do it for themselves, since a stolen laptop would do it, too."""

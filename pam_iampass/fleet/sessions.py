@@ -1,0 +1,101 @@
+"""Sessions and requests on phones: they end, are disowned, or show who is calling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Declared, OfPerson, act, flag, text
+from pam_iampass.fleet.names import host_name_error, id_error, person_name_error
+from pam_iampass.fleet.reasons import REASONS
+from pam_iampass.fleet.results import Ended, Verified, number_of
+
+
+def _ended(result: Mapping[str, Any]) -> str:
+    ended = number_of(result["ended"], "login has", "logins have")
+    later = " IAMPASS has not ended all of them yet; the gateway goes on with it." if result["errors"] else ""
+    return f"{ended} ended.{later}"
+
+
+def _disowned(result: Mapping[str, Any]) -> str:
+    later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
+    return (
+        f"It has ended, and your administrators are told.{later} Somebody may have the key or the password with which "
+        "you log in, or your passkey: ask the help desk what to do."
+    )
+
+
+def _verified(result: Mapping[str, Any]) -> str:
+    if result["reason"]:
+        why = REASONS.get(result["reason"]) or "it could not be asked"
+        return f"No phone was asked: {why}. Nothing is known about who is calling."
+    return {
+        "approved": "Approved: whoever is calling has this person's phone in the hand.",
+        "denied": "Denied on the phone: whoever is calling is somebody else. Do nothing for them.",
+    }.get(result["answer"], "There was no answer: nothing is known about who is calling.")
+
+
+@act(
+    "session_end",
+    "logins ended",
+    by={SELF, HELPDESK, ADMIN},
+    touch={HELPDESK, ADMIN},
+    record="whose sessions, and how many there are to end; each leaves a record of its own when it has ended",
+    label="End",
+    says="The logins end at once, on every host on which they are.",
+    own="The login ends at once.",
+    done=_ended,
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class EndSessions(Declared[Ended]):
+    """End the open sessions of a person, on a host, or one session; with several of these, the sessions that all of
+    them are true of. People themselves do not end what a help desk asks them."""
+
+    person: Annotated[str, text(person_name_error, empty=True)] = ""
+    host: Annotated[str, text(host_name_error, empty=True)] = ""
+    session: Annotated[str, text(id_error, empty=True)] = ""
+    everything: Annotated[bool, flag] = False
+    """End all sessions of all hosts; nothing else can be given then."""
+
+    @property
+    def target(self) -> str | None:
+        return self.person or None
+
+
+@act(
+    "session_not_me",
+    "a login is not theirs",
+    by={SELF},
+    touch=(),
+    record="which session, and how far it had come",
+    label="That is not me",
+    own="If it is not you, end it: whoever it is must wait before they can ask again, and your administrators are "
+    "told.",
+    done=_disowned,
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class DisownSession(OfPerson[Ended]):
+    """End a request to the person, or a login that was let in, which is not theirs. Where it came from has to wait
+    longer, as after a refusal on the phone, and it is an alert. What a help desk asks is answered on the phone only."""
+
+    session: Annotated[str, text(id_error)]
+
+
+@act(
+    "phone_verify",
+    "a caller was to be verified",
+    by={HELPDESK, ADMIN},
+    record="that the phone is asked; the answer is a record of its own",
+    label="Ring to verify a caller",
+    says="The phone of {person} rings now, as for a login: whoever is calling approves it, if the phone is in their "
+    "hand. This page waits for the answer, for a minute or two. Not for a phone that may be lost: whoever has it could "
+    "answer.",
+    done=_verified,
+)
+@dataclass(frozen=True)
+class VerifyCaller(OfPerson[Verified]):
+    """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two
+    at the latest."""
