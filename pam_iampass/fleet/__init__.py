@@ -1,6 +1,23 @@
 """What can be done to a fleet, and what can be read of it: each act and each view is declared here, and only here."""
 
-from pam_iampass.fleet import hosts, passkeys, people, phones, sessions
-from pam_iampass.fleet.act import DECLARED
+from typing import Any
 
-__all__ = ["DECLARED", "hosts", "passkeys", "people", "phones", "sessions"]
+from pam_iampass.fleet import hosts, passkeys, people, phones, records, sessions
+from pam_iampass.fleet.act import DECLARED
+from pam_iampass.fleet.view import View
+
+VIEWS: tuple[View[Any], ...] = (
+    people.PEOPLE,
+    hosts.HOSTS,
+    sessions.SESSIONS,
+    people.LIMITS,
+    records.RECORDS,
+    passkeys.OWN,
+    people.MAY,
+    phones.PHONE,
+    people.BYPASSES,
+    records.HOURS,
+    records.ATTENTION,
+    sessions.RINGS,
+)
+__all__ = ["DECLARED", "VIEWS"]

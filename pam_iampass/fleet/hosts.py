@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, TypedDict
 
 from pam_iampass.fleet.act import ADMIN, Field, OfHost, act, flag, text, texts
 from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.fleet.results import Ended, HostState, Result, number_of
+from pam_iampass.fleet.view import ToAdmins, ToAuditors, View
 
 _RECORD = "whether it was so before"
 
@@ -90,3 +92,29 @@ class SetHostAddresses(OfHost[Result]):
         texts(host_address_error),
         Field("All its addresses", "such as 192.0.2.8, 2001:db8::8", required=True),
     ] = ()
+
+
+# Views
+
+
+class HostRow(TypedDict, total=False):
+    """A host."""
+
+    name: ToAuditors[str]
+    id: ToAuditors[str]
+    group: ToAuditors[str]
+    status: ToAuditors[str]
+    admitted: ToAuditors[bool]
+    addresses: ToAuditors[list[str]]
+    machine: ToAuditors[str | None]
+    joined: ToAuditors[datetime]
+    invite: ToAdmins[str]
+    slowed_until: ToAuditors[datetime | None]
+    seen: ToAuditors[datetime | None]
+    seen_within_a_day: ToAuditors[bool]
+    version: ToAuditors[str | None]
+    address: ToAuditors[str | None]
+    open_logins: ToAdmins[int]
+
+
+HOSTS = View("hosts", HostRow)

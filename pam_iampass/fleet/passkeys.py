@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, TypedDict
 
 from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Field, OfPerson, act, flag, text
 from pam_iampass.fleet.names import id_error, label_error
 from pam_iampass.fleet.results import Codes, Link, Number, Result, number_of
+from pam_iampass.fleet.view import ToSelf, View
 
 MOST_BYTES = 16 * 1024
 """No text of a browser's answer may be longer."""
@@ -172,3 +174,41 @@ class CodeForLostPhone(OfPerson[Codes]):
     """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
     reported lost and there is no other one, and only for groups that the settings name, and for nobody with a role.
     Results in the code."""
+
+
+# Views
+
+
+class PasskeyRow(TypedDict):
+    """A passkey of the person who looks."""
+
+    id: str
+    label: str
+    made_at: datetime
+    roles: list[str]
+
+
+class SignInRow(TypedDict):
+    """A sign-in of the person who looks, as the portal has said where it came from."""
+
+    id: str
+    began_at: datetime
+    active_at: datetime
+    ends_at: datetime
+    remote: str
+    agent: str
+
+
+class OwnRow(TypedDict, total=False):
+    """Everything that the person who looks has, besides logins and records."""
+
+    user: ToSelf[str]
+    groups: ToSelf[list[str]]
+    phone_lost_at: ToSelf[datetime | None]
+    code_for_lost_phone: ToSelf[bool]
+    codes_left: ToSelf[int]
+    passkeys: ToSelf[list[PasskeyRow]]
+    sign_ins: ToSelf[list[SignInRow]]
+
+
+OWN = View("mine", OwnRow)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, TypedDict
 
 from pam_iampass.config.value_types import LONGEST_BYPASS, name_error, reason_error
 from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Field, OfPerson, act, seconds, text, texts
 from pam_iampass.fleet.names import host_name_error
 from pam_iampass.fleet.results import Codes, Number, Result, Until
+from pam_iampass.fleet.view import ToAll, ToHelpers, ToStaff, View
 
 _TIMES = {"900": "15 minutes", "3600": "1 hour", "14400": "4 hours", "28800": "8 hours", "86400": "1 day"}
 
@@ -106,3 +108,59 @@ class RevokeCodes(OfPerson[Number]):
 class ClearLimits(OfPerson[Result]):
     """Forget what counts against the limits of the person, and wrong recovery codes: the phone can ring again at once,
     wherever a login comes from. People do not do it for themselves, since a stolen laptop would do it, too."""
+
+
+# Views
+
+
+class PersonRow(TypedDict, total=False):
+    """A person."""
+
+    user: ToAll[str]
+    groups: ToAll[list[str]]
+    display_name: ToHelpers[str | None]
+    phone_number: Annotated[str | None, SELF, ADMIN]
+    source: ToStaff[str]
+    status: ToAll[str]
+    changed_at: ToStaff[datetime | None]
+    is_helped: Annotated[bool, HELPDESK, ADMIN]
+
+
+class LimitsRow(TypedDict, total=False):
+    """Numbers that count against the limits of a person."""
+
+    user: ToHelpers[str]
+    pending: ToHelpers[int]
+    waiting: ToHelpers[int]
+    requests_in_the_last_hour: ToHelpers[int]
+    requests_per_hour: ToHelpers[int]
+    seconds_until_next_request: ToHelpers[float]
+    places: ToHelpers[list[dict[str, float]]]
+    wrong_codes_in_the_last_hour: ToHelpers[int]
+
+
+class MayRow(TypedDict, total=False):
+    """Whether a person may log in to the hosts of a group."""
+
+    group: ToAll[str]
+    may: ToAll[bool]
+    why: ToAll[list[str]]
+
+
+class BypassRow(TypedDict, total=False):
+    """A bypass lets a person in without the phone; without services, hosts and groups, everywhere."""
+
+    user: ToAll[str]
+    services: ToAll[list[str]]
+    hosts: ToAll[list[str]]
+    groups: ToAll[list[str]]
+    made_at: ToAll[datetime]
+    ends_at: ToAll[datetime]
+    made_by: ToAll[str]
+    reason: ToAll[str]
+
+
+PEOPLE = View("people", PersonRow)
+LIMITS = View("limits", LimitsRow)
+MAY = View("where a person may log in", MayRow)
+BYPASSES = View("bypasses", BypassRow)

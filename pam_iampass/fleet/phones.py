@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Callable
+from datetime import datetime
+from typing import Annotated, Any, Callable, TypedDict
 
 from pam_iampass.config.value_types import phone_number, plain_name
 from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Field, OfPerson, act, flag, text
 from pam_iampass.fleet.results import Link, LostPhone, number_of
+from pam_iampass.fleet.view import ToHelpers, View
 
 _LONGEST_MESSAGE = 1000
 _ASKED = "whether IAMPASS is asked for a link, or to send one"
@@ -115,3 +117,17 @@ class NewPhone(OfPerson[Link]):
     Results in the link."""
 
     sends: Annotated[bool, flag, Field("Send it to the phone number that is known here")] = False
+
+
+# Views
+
+
+class PhoneRow(TypedDict, total=False):
+    """Whether a person has a phone."""
+
+    user: ToHelpers[str]
+    phone: ToHelpers[str]
+    lost_at: ToHelpers[datetime | None]
+
+
+PHONE = View("phone", PhoneRow)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, TypedDict
 
 from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Declared, OfPerson, act, flag, text
 from pam_iampass.fleet.names import host_name_error, id_error, person_name_error
 from pam_iampass.fleet.reasons import REASONS
 from pam_iampass.fleet.results import Ended, Verified, number_of
+from pam_iampass.fleet.view import ToHelpers, ToSelf, View
 
 
 def _ended(result: Mapping[str, Any]) -> str:
@@ -99,3 +101,42 @@ class DisownSession(OfPerson[Ended]):
 class VerifyCaller(OfPerson[Verified]):
     """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two
     at the latest."""
+
+
+# Views
+
+
+class SessionRow(TypedDict, total=False):
+    """A session that is open, or a login that waits for its turn or for an answer."""
+
+    id: ToHelpers[str]
+    parent: ToHelpers[str | None]
+    user: ToHelpers[str]
+    host: ToHelpers[str]
+    service: ToHelpers[str | None]
+    remote: ToHelpers[str | None]
+    caller: ToHelpers[str | None]
+    purpose: ToHelpers[str | None]
+    since: ToHelpers[datetime]
+    status: ToHelpers[str]
+    seconds_left: ToHelpers[int]
+    is_helped: Annotated[bool, HELPDESK, ADMIN]
+
+
+class RingRow(TypedDict):
+    """A request that asks a person, or waits for its turn."""
+
+    id: ToSelf[str]
+    host: ToSelf[str]
+    service: ToSelf[str | None]
+    remote: ToSelf[str | None]
+    caller: ToSelf[str | None]
+    purpose: ToSelf[str | None]
+    since: ToSelf[datetime]
+    seconds_left: ToSelf[int]
+    status: ToSelf[str]
+    user: ToSelf[str]
+
+
+SESSIONS = View("open sessions", SessionRow)
+RINGS = View("what asks for them now", RingRow)

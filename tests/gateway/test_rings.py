@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from pam_iampass.fleet.sessions import RingRow
 from pam_iampass.gateway.acts import rings
 from pam_iampass.gateway.sign_in import sign_ins
 from pam_iampass.portal import calls
@@ -77,7 +78,7 @@ def test_a_request_is_told_to_whoever_waits_and_then_that_it_is_over(
     begun = caller.ask("alice", service="sshd", remote="192.0.2.7", timeout="40").authentication
     told = waits.result(PATIENCE)
     (row,) = told.rows
-    assert row.keys() == {*rings.RingRow.__annotations__}
+    assert row.keys() == {*RingRow.__annotations__}
     assert {name: row[name] for name in ("host", "service", "remote", "status", "user")} == {
         "host": f"name-of-{HOST}",
         "service": "sshd",

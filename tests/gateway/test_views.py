@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pam_iampass.fleet.act import Role
+from pam_iampass.fleet.hosts import HOSTS
+from pam_iampass.fleet.people import PEOPLE
+from pam_iampass.fleet.records import RECORDS
+from pam_iampass.fleet.sessions import SESSIONS
 from pam_iampass.gateway.acts.views import (
-    HOSTS,
-    PEOPLE,
-    RECORDS,
-    SESSIONS,
     show_hosts,
     show_own,
     show_people,

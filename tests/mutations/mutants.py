@@ -2751,8 +2751,8 @@ MUTANTS = {
         ),
         Mutant(
             "an auditor sees phone numbers",
-            'Role.AUDITOR: ("user",',
-            'Role.AUDITOR: ("phone_number", "user",',
+            "phone_number: Annotated[str | None, SELF, ADMIN]",
+            "phone_number: Annotated[str | None, SELF, AUDITOR, ADMIN]",
             "test_auditors_and_helpdesk_see_no_phone_numbers",
         ),
         Mutant(

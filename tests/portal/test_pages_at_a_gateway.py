@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.gateway.acts import page_views, views
-from pam_iampass.gateway.acts.rings import RINGS
-from pam_iampass.gateway.acts.views import View
+from pam_iampass.fleet import hosts, passkeys, phones, records, sessions
+from pam_iampass.fleet import people as of_people
+from pam_iampass.fleet.view import View
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GroupSettings
@@ -29,18 +29,18 @@ from tests.support.scripted_gateway import Shown
 
 HERE = f"name-of-{HOST}"
 _VIEWS: Mapping[str, View[Any]] = {
-    "mine": views.OWN,
-    "people": views.PEOPLE,
-    "sessions": views.SESSIONS,
-    "throttle": views.LIMITS,
-    "hosts": views.HOSTS,
-    "records": views.RECORDS,
-    "hours": page_views.HOURS,
-    "may": page_views.MAY,
-    "phone": page_views.PHONE,
-    "bypasses": page_views.BYPASSES,
-    "attention": page_views.ATTENTION,
-    "rings": RINGS,
+    "mine": passkeys.OWN,
+    "people": of_people.PEOPLE,
+    "sessions": sessions.SESSIONS,
+    "throttle": of_people.LIMITS,
+    "hosts": hosts.HOSTS,
+    "records": records.RECORDS,
+    "hours": records.HOURS,
+    "may": of_people.MAY,
+    "phone": phones.PHONE,
+    "bypasses": of_people.BYPASSES,
+    "attention": records.ATTENTION,
+    "rings": sessions.RINGS,
 }
 
 

@@ -7,10 +7,9 @@ import dataclasses
 from collections.abc import Collection
 from typing import Any
 
-from pam_iampass.fleet import DECLARED
+from pam_iampass.fleet import DECLARED, VIEWS
 from pam_iampass.fleet.act import Declared, Role
-from pam_iampass.gateway.acts import page_views
-from pam_iampass.gateway.acts.views import VIEWS, View
+from pam_iampass.fleet.view import View
 
 _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/fleet/`. -->
@@ -67,7 +66,7 @@ IAMPASS and secrets of hosts are shown to nobody.
 def page() -> str:
     """The page."""
     acts = "".join(_row(name, act) for name, act in sorted(DECLARED.items()))
-    return _HEAD + acts + _VIEWS + "".join(map(_rows, (*VIEWS, *page_views.VIEWS)))
+    return _HEAD + acts + _VIEWS + "".join(map(_rows, VIEWS))
 
 
 def _rows(view: View[Any]) -> str:

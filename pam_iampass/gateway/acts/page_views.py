@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypedDict, cast
+from typing import cast
 
 from pam_iampass.fleet.act import Role
-from pam_iampass.gateway.acts.rings import RINGS
+from pam_iampass.fleet.people import BYPASSES, MAY, BypassRow, MayRow
+from pam_iampass.fleet.phones import PHONE, PhoneRow
+from pam_iampass.fleet.records import ATTENTION, HOURS, AttentionRow, HourRow
 from pam_iampass.gateway.acts.views import (
-    View,
     record_of_adding,
     roles_for,
     roles_for_all,
@@ -44,74 +45,6 @@ _LEFT = {
 PHONE_SECONDS = 10.0
 """The time for which an answer of IAMPASS about a phone is shown."""
 _LOST = "the phone was reported lost, and IAMPASS has not disabled it yet"
-
-
-class MayRow(TypedDict, total=False):
-    """Whether a person may log in to the hosts of a group."""
-
-    group: str
-    may: bool
-    why: list[str]
-
-
-class PhoneRow(TypedDict, total=False):
-    """Whether a person has a phone."""
-
-    user: str
-    phone: str
-    lost_at: datetime | None
-
-
-class BypassRow(TypedDict, total=False):
-    """A bypass lets a person in without the phone; without services, hosts and groups, everywhere."""
-
-    user: str
-    services: list[str]
-    hosts: list[str]
-    groups: list[str]
-    made_at: datetime
-    ends_at: datetime
-    made_by: str
-    reason: str
-
-
-class HourRow(TypedDict, total=False):
-    """How many logins there were in an hour."""
-
-    hour: datetime
-    logins: dict[str, int]
-
-
-class AttentionRow(TypedDict, total=False):
-    """Something that needs attention."""
-
-    kind: str
-    what: str
-    host: str
-    person: str
-    since: datetime | None
-
-
-MAY = View[MayRow](
-    "where a person may log in",
-    dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(MayRow.__annotations__)),
-)
-PHONE = View[PhoneRow](
-    "phone", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(PhoneRow.__annotations__))
-)
-BYPASSES = View[BypassRow](
-    "bypasses",
-    dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(BypassRow.__annotations__)),
-)
-HOURS = View[HourRow](
-    "logins by hour",
-    dict.fromkeys((Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(HourRow.__annotations__)),
-)
-ATTENTION = View[AttentionRow](
-    "what needs attention",
-    dict.fromkeys((Role.AUDITOR, Role.HELPDESK, Role.ADMIN), tuple(AttentionRow.__annotations__)),
-)
-VIEWS: tuple[View[Any], ...] = (MAY, PHONE, BYPASSES, HOURS, ATTENTION, RINGS)
 
 
 async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> list[MayRow]:

@@ -13,12 +13,12 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any
 from uuid import UUID
 
 from pam_iampass.fleet.act import Role
-from pam_iampass.gateway.acts.views import View, status_of
+from pam_iampass.fleet.sessions import RINGS, RingRow
+from pam_iampass.gateway.acts.views import status_of
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
@@ -40,24 +40,6 @@ _ASKS = (
 """The condition of a session for which a phone rings, or may ring, or will once it is its turn."""
 _COUNTS = f"({_ASKS} OR state = 'open' AND expires_at > now())"
 """The same, or of a session that is open: `sessions.listing` has it."""
-
-
-class RingRow(TypedDict):
-    """A request that asks a person, or waits for its turn."""
-
-    id: str
-    host: str
-    service: str | None
-    remote: str | None
-    caller: str | None
-    purpose: str | None
-    since: datetime
-    seconds_left: int
-    status: str
-    user: str
-
-
-RINGS = View[RingRow]("what asks for them now", {Role.SELF: tuple(RingRow.__annotations__)})
 
 
 class TooManyWaitError(Exception):

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any, Generic, TypedDict, TypeVar, cast
+from dataclasses import replace
+from typing import Any, cast
 
 from pam_iampass.client.status import Status
 from pam_iampass.fleet.act import Role
+from pam_iampass.fleet.hosts import HOSTS, HostRow
+from pam_iampass.fleet.passkeys import OWN, OwnRow
+from pam_iampass.fleet.people import LIMITS, PEOPLE, LimitsRow, PersonRow
+from pam_iampass.fleet.records import RECORDS, RecordRow
+from pam_iampass.fleet.sessions import SESSIONS, SessionRow
+from pam_iampass.fleet.view import View
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -32,193 +37,8 @@ from pam_iampass.gateway.sign_in import passkeys, sign_ins
 from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.login.throttle import summary
 
-R = TypeVar("R")
-
-
-class PersonRow(TypedDict, total=False):
-    """A person."""
-
-    user: str
-    groups: list[str]
-    display_name: str | None
-    phone_number: str | None
-    source: str
-    status: str
-    changed_at: datetime | None
-    is_helped: bool
-
-
-class HostRow(TypedDict, total=False):
-    """A host."""
-
-    name: str
-    id: str
-    group: str
-    status: str
-    admitted: bool
-    addresses: list[str]
-    machine: str | None
-    joined: datetime
-    invite: str
-    slowed_until: datetime | None
-    seen: datetime | None
-    seen_within_a_day: bool
-    version: str | None
-    address: str | None
-    open_logins: int
-
-
-class SessionRow(TypedDict, total=False):
-    """A session that is open, or a login that waits for its turn or for an answer."""
-
-    id: str
-    parent: str | None
-    user: str
-    host: str
-    service: str | None
-    remote: str | None
-    caller: str | None
-    purpose: str | None
-    since: datetime
-    status: str
-    seconds_left: int
-    is_helped: bool
-
-
-class PasskeyRow(TypedDict):
-    """A passkey of the person who looks."""
-
-    id: str
-    label: str
-    made_at: datetime
-    roles: list[str]
-
-
-class SignInRow(TypedDict):
-    """A sign-in of the person who looks, as the portal has said where it came from."""
-
-    id: str
-    began_at: datetime
-    active_at: datetime
-    ends_at: datetime
-    remote: str
-    agent: str
-
-
-class OwnRow(TypedDict, total=False):
-    """Everything that the person who looks has, besides logins and records."""
-
-    user: str
-    groups: list[str]
-    phone_lost_at: datetime | None
-    code_for_lost_phone: bool
-    codes_left: int
-    passkeys: list[PasskeyRow]
-    sign_ins: list[SignInRow]
-
-
-class LimitsRow(TypedDict, total=False):
-    """Numbers that count against the limits of a person."""
-
-    user: str
-    pending: int
-    waiting: int
-    requests_in_the_last_hour: int
-    requests_per_hour: int
-    seconds_until_next_request: float
-    places: list[dict[str, float]]
-    wrong_codes_in_the_last_hour: int
-
-
-class RecordRow(TypedDict, total=False):
-    """A record. Except for these, the fields are those that the record has."""
-
-    id: int
-    time: datetime
-    written: datetime
-    kind: str
-    host: str
-    person: str
-    outcome: str
-    reported: str
-    service: str
-    remote: str
-    caller: str
-    asker: str
-    approver: str
-    session: str
-    login: str
-    key: str
-    event: str
-    what: str
-    reason: str
-    known_by: str
-    sudo_user: str
-    tty: str
-    lost: str
-    refused: str
-    invite: str
-    number: int
-
-
-@dataclass(frozen=True)
-class View(Generic[R]):
-    """The fields that may be read of rows of one kind."""
-
-    of: str
-    fields: Mapping[Role, tuple[str, ...]]
-    """The fields that each role sees; other roles see no row. Root of a gateway sees what admins see."""
-
-    def show(self, roles: frozenset[Role], row: R) -> R:
-        """The fields of a row that these roles see."""
-        seen = {name for role in roles for name in self.fields.get(role, ())}
-        values = cast(Mapping[str, Any], row)
-        return cast(R, {name: value for name, value in values.items() if name in seen})
-
-
-_LOGIN = ("time", "kind", "host", "person", "outcome", "reported", "service", "remote", "caller", "asker",
-          "session", "login", "event", "what", "refused", "reason", "known_by", "number")  # fmt: skip
-PEOPLE = View[PersonRow](
-    "people",
-    {
-        Role.SELF: ("user", "groups", "display_name", "phone_number", "status"),
-        Role.AUDITOR: ("user", "groups", "source", "status", "changed_at"),
-        Role.HELPDESK: ("user", "groups", "display_name", "source", "status", "changed_at", "is_helped"),
-        Role.ADMIN: tuple(PersonRow.__annotations__),
-    },
-)
-HOSTS = View[HostRow](
-    "hosts",
-    {
-        Role.AUDITOR: ("name", "id", "group", "status", "admitted", "addresses", "machine", "joined",
-                       "slowed_until", "seen", "seen_within_a_day", "version", "address"),
-        Role.ADMIN: tuple(HostRow.__annotations__),
-    },
-)  # fmt: skip
-SESSIONS = View[SessionRow](
-    "open sessions",
-    {
-        Role.SELF: tuple(name for name in SessionRow.__annotations__ if name != "is_helped"),
-        Role.HELPDESK: tuple(SessionRow.__annotations__),
-        Role.ADMIN: tuple(SessionRow.__annotations__),
-    },
-)
-OWN = View[OwnRow]("mine", {Role.SELF: tuple(OwnRow.__annotations__)})
-LIMITS = View[LimitsRow](
-    "limits", dict.fromkeys((Role.SELF, Role.HELPDESK, Role.ADMIN), tuple(LimitsRow.__annotations__))
-)
-RECORDS = View[RecordRow](
-    "records",
-    {
-        Role.SELF: _LOGIN,
-        Role.AUDITOR: tuple(name for name in RecordRow.__annotations__ if name != "invite"),
-        Role.HELPDESK: (*_LOGIN, "id", "approver"),
-        Role.ADMIN: tuple(RecordRow.__annotations__),
-    },
-)
 _MAY_NOT_LOG_IN = "host <> ALL(SELECT name FROM host WHERE group_name = ANY(%s))"
 """The condition of a record of a host that is in none of these groups."""
-VIEWS: tuple[View[Any], ...] = (PEOPLE, HOSTS, SESSIONS, LIMITS, RECORDS, OWN)
 _PHONE_UNSEEN = """
     (NOT had_phone OR phone_lost_at IS NOT NULL) AND NOT EXISTS (
         SELECT 1 FROM record WHERE record.person = name AND fields->>'outcome' IN ('approved', 'covered')

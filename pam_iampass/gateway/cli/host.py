@@ -11,11 +11,12 @@ from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option, yes_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
+from pam_iampass.fleet.hosts import HostRow
 from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SetHostAddresses, SuspendHost, void_invite
-from pam_iampass.gateway.acts.views import HostRow, host_row, show_hosts
+from pam_iampass.gateway.acts.views import host_row, show_hosts
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import DEFAULT_GROUP
