@@ -1,4 +1,4 @@
-"""Hosts: what can be done to one."""
+"""Hosts: what can be done to one, and what is shown of it."""
 
 from __future__ import annotations
 

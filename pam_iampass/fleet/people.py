@@ -1,4 +1,4 @@
-"""People: what lets one in without the phone, and their limits."""
+"""People: what lets one in without the phone, their limits, and what is shown of them."""
 
 from __future__ import annotations
 
