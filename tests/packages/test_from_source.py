@@ -1,4 +1,4 @@
-"""README.md, "From source": typed on a machine without the packages, up to logins through sshd and sudo."""
+"""docs/install.md, "From source": typed on a machine without the packages, up to logins through sshd and sudo."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def administrator(machine: Booted) -> Administrator:
 def test_what_is_installed_from_source_asks_the_phone(
     machine: Booted, administrator: Administrator, people: People
 ) -> None:
-    page = TypedPage("README.md")
+    page = TypedPage("docs/install.md")
     for command in FROM_SOURCE:
-        typed = page.command("Install", command).replace("apt install", "apt install -y")
+        typed = page.command("From source", command).replace("apt install", "apt install -y")
         machine.shell(f"cd /root/pam-iampass; export DEBIAN_FRONTEND=noninteractive; {typed} 2>&1")
     assert machine.run("stat", "-c", "%U:%G %a", "/etc/iampass/iampass.yaml").stdout == "root:_iampass 640\n"
     administrator.start_iampass()

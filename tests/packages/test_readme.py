@@ -12,7 +12,6 @@ from tests.packages.administrator import Administrator, built
 from tests.packages.booted import Booted
 from tests.packages.people import People, got_in, outcomes, press_enter, type_password
 from tests.packages.phone import PORT
-from tests.packages.test_from_source import FROM_SOURCE
 from tests.packages.typed_page import Shell, TypedPage, all_is_typed, in_ssh
 
 FIRST = "A first approval on your own machine"
@@ -20,12 +19,8 @@ ON = "Switch it on"
 #: What a login, a trial and their undoing must leave as it was.
 PLACES = "pam.d ssh sudoers.d systemd iampass"
 FILES = f"cd /etc && find {PLACES} -printf '%p %u:%g %m\\n' -type f -exec sha256sum {{}} + | sort"
-#: Typed elsewhere: by CI, by tests/support/installation.py, by test_life.py and by test_from_source.py.
-ELSEWHERE = {
-    *("make demo", "make demo PHONE=1", "make demo FLEET=1", "make test", "pam-iampass-agent --socket"),
-    "pam-iampass setup sshd --codes",
-    *FROM_SOURCE,
-}
+#: Typed elsewhere: by test_life.py.
+ELSEWHERE = {"pam-iampass setup sshd --codes"}
 
 
 @pytest.fixture(scope="module")
