@@ -205,6 +205,15 @@ def test_the_database(gateway: tuple[Postgres, Sandbox]) -> None:
     assert found["rows-not-ours"]["evidence"] == "person mallory"
     sql("INSERT INTO recovery VALUES ('mallory', '{}', '{}', now(), NULL, 'x')")
     assert check()["rows-not-ours"]["evidence"] == "person mallory, recovery mallory"
+    sql("INSERT INTO step VALUES ('00000000-0000-4000-8000-000000000001', gen_random_uuid(), now(), 'x')")
+    sql(
+        "INSERT INTO question VALUES ('00000000-0000-4000-8000-000000000002', 'h', 'h', gen_random_uuid(),"
+        " 'mallory', '', now(), true, 'x')"
+    )
+    assert check()["rows-not-ours"]["evidence"].endswith(
+        "0001, question 00000000-0000-4000-8000-000000000002"
+    )
+    sql("DELETE FROM step; DELETE FROM question")
     sql("DELETE FROM person")
     sql("GRANT CONNECT ON DATABASE iampass TO PUBLIC")
     assert check(status=3)["database-open"]["remedy"].endswith("ON DATABASE iampass FROM PUBLIC'")

@@ -19,7 +19,7 @@ from pam_iampass.gateway.people.people import PersonStatus
 
 SIGNED = (
     *("host", "invite", "person", "recovery", "bypass", "session", "fleet"),
-    *("link", "passkey", "sign_in"),
+    *("link", "passkey", "sign_in", "step", "question"),
 )
 """The tables whose rows have a MAC."""
 MOST = 100
@@ -92,11 +92,11 @@ async def find_alerts(connection: Connection, of: tuple[str, list[Any]]) -> list
 
 
 async def find_of_fleet(gateway: Gateway, connection: Connection) -> list[Matter]:
-    """Find damaged rows, and roles that nobody has. There are thousands of rows of sessions, so they are left to
-    `check`."""
+    """Find damaged rows, and roles that nobody has. There may be thousands of rows of sessions, steps and questions, so
+    they are left to `check`."""
     damaged = []
     for table in SIGNED:
-        if table != "session":
+        if table not in ("session", "step", "question"):
             damaged += await find_damaged(gateway, connection, table)
     statement = "SELECT DISTINCT unnest(groups) AS name FROM person WHERE status = %s"
     had = {row["name"] for row in await many(connection, statement, PersonStatus.ACTIVE.value)}
