@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -142,9 +143,12 @@ class RemoteApplication:
         """See `PamApplication.opener`.
 
         With keyboard-interactive, sshd asks in a child process. The process that serves the connection
-        leads its session (setsid(2)): no other one gets its id while the child is in it. 0: it is outside of this PID
-        namespace.
+        leads its session (setsid(2)): no other one gets its id while the child is in it. If the leader is outside of
+        this PID namespace, getsid(2) returns 0. It is not asked about a child that is outside, whose id is 0: it takes
+        0 for the agent itself.
         """
+        if not self.peer_pid:
+            raise ProcessLookupError(errno.ESRCH, "the process is in another PID namespace")
         in_sshd = "ssh_auth_info" in self._items
         pid = (os.getsid(self.peer_pid) if in_sshd else 0) or self.peer_pid
         return pid, self._pidfd(pid)

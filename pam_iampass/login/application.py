@@ -119,7 +119,7 @@ class PamApplication(Protocol):
     def opener(self) -> tuple[int, int]:
         """The process that will open the login session, which still waits for the result: its id and a new pidfd.
 
-        Raises OSError where the kernel gives none.
+        Raises OSError where the kernel gives none, and for a process of another PID namespace.
         """
 
     def conversation(self, message: PamMessage, within: float | None = None) -> PamResponse:

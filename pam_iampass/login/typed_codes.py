@@ -139,7 +139,5 @@ class TypedCodes:
 
 def _served(application: PamApplication) -> tuple[_Connection, int]:
     """The connection of a login, and a pidfd of the process that serves it. Raises ApplicationGone and OSError."""
-    if not application.peer_pid:
-        raise ProcessLookupError("the application is in another PID namespace")
     pid, pidfd = application.opener()
     return _Connection(pid, application.ssh_connection, application.user), pidfd

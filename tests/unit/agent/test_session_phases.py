@@ -184,6 +184,32 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
         os.close(descriptor)
 
 
+@pytest.mark.needs_root
+def test_a_process_of_another_pid_namespace_is_not_taken_for_the_session_of_the_agent() -> None:
+    script = (
+        "import contextlib, socket, sys\n"
+        "from pam_iampass.agent.application import RemoteApplication\n"
+        "with socket.socket(fileno=int(sys.argv[1])) as its, contextlib.ExitStack() as later:\n"
+        "    application = RemoteApplication(its, {'ssh_auth_info': ''}, later)\n"
+        "    print(application.peer_pid)\n"
+        "    try:\n"
+        "        print(application.opener())\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+    )
+    ours, its = socket.socketpair()
+    with ours, its:
+        agent = ["unshare", "--pid", "--fork", "setsid", "--wait", sys.executable, "-c", script]
+        said = subprocess.run(
+            [*agent, str(its.fileno())],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            pass_fds=[its.fileno()],
+        ).stdout
+    assert said.splitlines() == ["0", "the process is in another PID namespace"]
+
+
 def test_a_process_that_has_ended_gives_no_pidfd() -> None:
     ours, its = socket.socketpair()
     with its, contextlib.ExitStack() as later:
