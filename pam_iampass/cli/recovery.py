@@ -55,8 +55,10 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")
-    machine = Machine(Path(DEFAULT_PATH))
-    use = how_codes_are_used(machine.settings, machine.stacks, name) if machine.settings else ()
+    use: Sequence[str] = ()
+    if not as_json:
+        machine = Machine(Path(DEFAULT_PATH))
+        use = how_codes_are_used(machine.settings, machine.stacks, name) if machine.settings else ()
     show_new(name, ask("recovery new", user=name), as_json, use)
 
 

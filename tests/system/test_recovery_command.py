@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,18 @@ def test_how_a_code_is_used_on_this_host_is_said_with_the_codes(
     assert said in shown
     assert "sudo asks for a code if the phone could not be asked or did not answer." in shown
     assert "sudo takes no code" in never
+
+
+@pytest.mark.needs_program("strace")
+@pytest.mark.parametrize(("option", "reads"), [((), True), (("--json",), False)])
+def test_the_stacks_of_this_host_are_read_only_where_the_codes_come_with_how_they_are_used(
+    option: tuple[str, ...], reads: bool, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    under = ("strace", "-f", "-o", str(trace), "-e", "trace=open,openat", "-e", "signal=none")
+    done = run("recovery", "new", "alice", *option, under=under)
+    assert done.returncode == 0, done.stderr
+    assert ("/etc/pam.d/" in trace.read_text()) is reads
 
 
 def test_codes_that_are_there_are_replaced_only_if_one_says_so(agent: RunningAgent) -> None:
