@@ -115,9 +115,10 @@ async def _write_started(
             found = Reason.HOST_THROTTLED
         else:
             found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
-    waiting = sessions.from_verified(gateway, row)
-    if isinstance(found, Person) and waiting.began_before_loss(found.phone_lost_at):
-        found = Reason.PHONE_LOST
+    if isinstance(found, Person):
+        waiting = sessions.from_verified(gateway, row)
+        if waiting.began_before_loss(found.phone_lost_at):
+            found = Reason.PHONE_LOST
     if not isinstance(found, Person):
         why = RefusedStart(found) if isinstance(found, Reason) else found
         await _end_refused(gateway, connection, login, why)
