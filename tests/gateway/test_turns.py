@@ -15,6 +15,7 @@ from threading import Event
 from typing import Any, Callable
 from urllib.parse import urlencode
 
+import psycopg
 import pytest
 
 from pam_iampass.gateway.base import database, reach
@@ -23,7 +24,7 @@ from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.hosts.hosts import HostStatus
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.requests import asking, turns
+from pam_iampass.gateway.requests import asking, queue, turns
 from pam_iampass.gateway.requests.sessions import State
 from pam_iampass.login import throttle
 from pam_iampass.sandbox.sessions import EndedBy
@@ -703,3 +704,38 @@ def test_turns_that_no_gateway_has_written_stop_no_gateway_and_have_nobody_asked
         assert HostCaller(running).ask("alice").status == 500
         assert HostCaller(running).poll(begun) == "pending"
         assert [session.user for session in sandbox.sessions].count("token-of-alice") == 1
+
+
+def test_the_logins_of_two_people_at_the_same_hosts_do_not_wait_for_each_other_in_a_circle(
+    settings: GatewaySettings, sandbox: Sandbox, looking: Event
+) -> None:
+    near, far, *others = ids(4)
+    people = {"alice": (others[0], near, far), "bob": (others[1], far, near)}
+    limits = replace(LIMITS, host_requests_per_hour=1)
+    waiting = "SELECT count(*) AS number FROM pg_locks WHERE NOT granted"
+    with RunningGateway(replace(settings, limits=limits)) as running:
+        running.populate()
+        for host in ids(4):
+            running.add_host(host)
+        looking.clear()
+        begun = [ask(running, host, person) for person, hosts in people.items() for host in hosts]
+        for host, person in ((near, "dave"), (far, "erin")):  # its limit is reached
+            sandbox.add_user(f"token-of-{person}")
+            running.add_person(person, f"token-of-{person}")
+            assert ask(running, host, person)["authenticated"]
+        for person in people:
+            running.turn_is_over(person)
+        with psycopg.connect(settings.database) as other, ThreadPoolExecutor(len(people)) as pool:
+            other.execute(
+                "LOCK TABLE record IN SHARE MODE"
+            )  # the alert about a limit waits, with the lock of its host
+            taken = [pool.submit(running.run, queue.take_turn(running.gateway, person)) for person in people]
+            until(lambda: running.rows(waiting)[0]["number"] == len(people))
+            other.rollback()
+            for each in taken:
+                each.result()
+        looking.set()
+        caller = HostCaller(running)
+        queued = [each for each in begun if each.get("queued")]
+        until(lambda: all(caller.state(each).get("reason") == "HOST_THROTTLED" for each in queued))
+        assert len(queued) == 4

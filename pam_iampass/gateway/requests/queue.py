@@ -68,23 +68,29 @@ async def _start_next(
     gateway: Gateway, connection: Connection, before: Turns
 ) -> tuple[HostSession, Person, float] | None:
     """The session that is `starting` now, its person, and for how many seconds the login waits; None if there is none.
-    Logins before it that may not start are ended."""
+    Logins whose time is over are ended, and so is the next one if it may not start.
+
+    The login after that one is left to the next transaction, because this one has locked the starts of a host. If it
+    also waited for those of a second host, the transaction of another person could hold these and wait for the first.
+    """
     for late in before.overdue:
         await _end_refused(gateway, connection, late, RefusedStart.of(Refusal(Cause.NO_TURN)))
     state, started = before.state, None
-    while started is None and (login := state.first(before.now)) is not None:
-        now_there, limits = replace(before, written=state), gateway.settings.limits
+    login = state.first(before.now)
+    if login is not None:
+        limits = gateway.settings.limits
         # With it, the brake needs no look of its own.
-        login = await turns.recognized(connection, now_there, login, limits, at_once=True)
-        found = turns.tried(now_there, login, limits)
+        login = await turns.recognized(connection, before, login, limits, at_once=True)
+        found = turns.tried(before, login, limits)
         if isinstance(found, ThrottleState):
-            started = await _write_started(gateway, connection, now_there, login)
+            started = await _write_started(gateway, connection, before, login)
         else:
             await _end_refused(gateway, connection, login, RefusedStart.of(found))
         if isinstance(found, ThrottleState) and started is not None:
             state = turns.holding(found, login, started[0].deadline.timestamp() + turns.END_SECONDS)
         else:
             state = throttle.left(state, login, before.now, failed=False)
+            connection.after_commit.append(gateway.turn_over.set)
     await turns.write(connection, replace(before, written=before.state), state)
     return None if started is None or login is None else (*started, login.until - before.now)
 
