@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 
+from pam_iampass.agent.figures import FILE
 from pam_iampass.enforcer.protocol import Verb
 from pam_iampass.gateway.base.waiting import MOST_WATCHED
 from pam_iampass.gateway.calls import service
@@ -25,6 +27,7 @@ from tests.gateway.test_host_sessions import approved
 from tests.gateway.test_joined_host import host, join
 from tests.sandbox.signer import Reply
 from tests.support.gateway import HOST, HostCaller, RunningGateway, settings_for
+from tests.support.prometheus import HOST_RULES, Scrape, firing
 from tests.support.sandbox import HttpStatus, Sandbox
 from tests.support.sessions import Keeping, keeping
 from tests.support.setting import ME, Setting
@@ -236,6 +239,35 @@ def test_the_end_of_a_login_whose_session_iampass_does_not_know_is_told_once(
     login.end()
     agent.wait_until_forgotten(kept)
     assert calls(gateway).count("logout") == 1
+
+
+@pytest.mark.needs_program("promtool")
+@pytest.mark.parametrize(("fault", "expected"), [(404, set()), (503, {"IampassUnreachable"})])
+def test_an_end_that_iampass_does_not_know_is_no_alert_and_one_that_fails_is(
+    host: Setting, gateway: RunningGateway, agent: Keeping, fault: int, expected: set[str]
+) -> None:
+    def scrape() -> Scrape:
+        now = time.time()
+        agent.figures.write(str(host.folder), host.state, 0)
+        return Scrape((host.folder / FILE).read_text(), now)
+
+    logins = [log_in(agent, gateway) for _ in range(3)]
+    before = scrape()
+    host.sandbox.misbehave("end", HttpStatus(fault), times=None)
+    for _, login in logins:
+        login.end()
+
+    def told() -> Scrape | None:
+        found = scrape()
+        waits = found.value("reachable") and any(agent.kept(kept) for kept, _ in logins)
+        return None if waits else found
+
+    after = wait_until(told, "the ends neither fail nor succeed")
+    scrapes = before, after
+    assert (
+        firing(HOST_RULES, "node", scrapes, expected, host.folder, advancing=("written_timestamp_seconds",))
+        == ""
+    )
 
 
 def test_walking_away_and_coming_back_reach_the_host(

@@ -16,6 +16,7 @@ from typing import Any
 
 from pam_iampass.agent import wire
 from pam_iampass.agent.context import Configurations, LoginContexts
+from pam_iampass.agent.figures import Figures
 from pam_iampass.agent.server import Agent
 from pam_iampass.agent.wire import Hello
 from pam_iampass.audit.journal import Journal
@@ -113,6 +114,7 @@ class Keeping:
         self.logins: list[LoginSession] = []
         self.ask_status: AskStatus = status_of
         self.cover_timeout = 60.0
+        self.figures = Figures()
         self._calls = 0
         self._began = since_boot()
         self.ahead = 0.0
@@ -125,7 +127,7 @@ class Keeping:
     def start(self, descriptors: dict[str, int] | None = None) -> None:
         """Start the agent. `descriptors` are those that systemd has kept."""
         journal = Journal(self.world.records)
-        configurations = Configurations(owner=os.geteuid())
+        configurations = Configurations(owner=os.geteuid(), observe=self.figures.called)
         self.connect: Connect = configurations.sessions_api
         self.sessions = _Watched(
             self.store,
