@@ -164,6 +164,7 @@ ENTRIES: Mapping[str, str] = {
     "user_add": "person added",
     "user_change": "person changed",
     "user_leave": "has left the directory",
+    "user_missing": "missing rows of people accepted",
     "user_remove": "person removed",
     "user_return": "is in the directory again",
 }

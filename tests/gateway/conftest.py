@@ -12,6 +12,7 @@ import pytest
 
 from pam_iampass.gateway.base.database import Database, migrate
 from pam_iampass.gateway.base.keys import KeyFile
+from pam_iampass.gateway.check import restored
 from tests.support import needs
 from tests.support.gateway import HostCaller, RunningGateway, settings_for
 from tests.support.gateway_command import GatewayCommand
@@ -77,7 +78,9 @@ def gateway_command(
 ) -> Iterator[GatewayCommand]:
     """The command, with a new database, and IAMPASS without users."""
     with Sandbox(application_id="fleet", application_secret="s3cret") as sandbox:
-        yield GatewayCommand(trusted_folder, conninfo, sandbox, capsys)
+        command = GatewayCommand(trusted_folder, conninfo, sandbox, capsys)
+        command.transaction(restored.begin)
+        yield command
 
 
 @pytest.fixture

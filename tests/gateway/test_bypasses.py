@@ -109,7 +109,7 @@ def test_it_lets_nobody_in_who_may_not_log_in_there(
     gateway_server.gateway.restored = False
     gateway_server.transaction(lambda g, c: people.change(g, c, "alice", status=PersonStatus.REMOVING))
     assert not let_in(caller)
-    gateway_server.transaction(lambda _, c: people.remove(c, "alice"))
+    gateway_server.transaction(lambda g, c: people.remove(g, c, "alice"))
     gateway_server.add_person("alice", "token-of-alice")
     assert not let_in(caller), "it was the former alice's"
 

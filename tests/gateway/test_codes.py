@@ -146,7 +146,7 @@ def test_the_codes_go_with_the_person_and_a_later_one_of_the_name_has_none(
     (row,) = gateway_server.rows("SELECT * FROM recovery")
     gateway_server.transaction(lambda g, c: people.change(g, c, "alice", status=PersonStatus.REMOVING))
     assert answer(caller, "alice", alices[0]) == "WRONG_CODE"
-    gateway_server.transaction(lambda _, c: people.remove(c, "alice"))
+    gateway_server.transaction(lambda g, c: people.remove(g, c, "alice"))
     assert gateway_server.rows("SELECT * FROM recovery") == []
     gateway_server.add_person("alice", "another-token")
     # Also if an attacker with the database puts them back.

@@ -547,6 +547,47 @@ def test_the_finder_of_a_lost_phone_who_logs_in_is_sent_no_link(
     assert place.sent == []
 
 
+@pytest.mark.parametrize("invite", ["first_login", "at_once"])
+def test_whoever_deletes_the_row_of_a_person_in_the_database_has_no_link_sent_to_a_lost_phone(
+    place: Place, tmp_path: Path, invite: str
+) -> None:
+    place.use(invite="never")
+    place.sync()
+    place.use(invite=invite)
+    with _gateway(place, tmp_path) as running:
+        running.run(perform(running.gateway, ROOT, ReportLostPhone("alice")))
+    place.rows("DELETE FROM person WHERE name = 'alice'")
+    place.slapd.add_person("carol", mobile="+15557654321")
+    problem = (
+        "rows of people were deleted in the database: nobody is added (pam-iampass-gateway user sync --help)"
+    )
+    assert place.sync("--dry-run", status=1)["problems"] == [problem]
+    for _ in range(2):
+        found = place.sync(status=1)
+        assert (found["joining"], found["problems"]) == ([], [problem])
+        assert place.names == ["bob"]
+    told = "SELECT count(*) AS alerts FROM record WHERE kind = 'alert' AND fields->>'reason' = %s"
+    assert place.rows(told, problem) == [{"alerts": 1}]
+    assert len(place.sandbox.users) == 2, "nobody is added at IAMPASS"
+    place.said("user", "add", "alice")  # by hand, and deleted once more
+    place.rows("DELETE FROM person WHERE name = 'alice'")
+    assert place.sync(status=1)["problems"] == [problem]
+    assert place.sync("--accept-missing")["joining"] == ["alice", "carol"]
+    assert place.sync()["problems"] == []
+    place.rows("DELETE FROM host")
+    _logs_in(place, tmp_path, "alice", "carol", messages=0)
+    assert place.sent == []
+
+
+def test_a_person_whose_row_was_changed_in_the_database_is_missing_once_it_is_removed(place: Place) -> None:
+    place.sync()
+    place.rows("UPDATE person SET groups = '{root}' WHERE name = 'alice'")
+    assert "was not written by a gateway" in str(place.sync(status=1)["problems"])
+    place.said("user", "remove", "--yes", "alice")
+    assert "rows of people were deleted" in str(place.sync(status=1)["problems"])
+    assert place.names == ["bob"]
+
+
 def _one_message_for_two(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Alice and carol have no phone yet, and a host may have one message sent."""
     monkeypatch.setattr(people, "_MESSAGES_OF_HOST", 1)

@@ -379,7 +379,7 @@ def reason_if_meanwhile(
 def test_a_person_who_is_removed_while_iampass_is_called_gets_no_session(
     conninfo: str, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    reason = reason_if_meanwhile(conninfo, sandbox, tmp_path, lambda _, each: people.remove(each, "alice"))
+    reason = reason_if_meanwhile(conninfo, sandbox, tmp_path, lambda g, each: people.remove(g, each, "alice"))
     assert reason == "NOT_ON_THIS_HOST"
 
 

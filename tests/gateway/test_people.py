@@ -61,7 +61,7 @@ def test_a_person_is_found_as_added_and_changed(both: str) -> None:
     everybody, tampered = run(both, people.listing)
     assert ([person.name for person in everybody], tampered) == (["alice", "bob"], [])
     for expected in (True, False):
-        assert run(both, lambda _g, c: people.remove(c, "bob")) is expected
+        assert run(both, lambda g, c: people.remove(g, c, "bob")) is expected
     assert found(both, "bob") is None
 
 

@@ -750,7 +750,7 @@ def test_a_link_ends_with_its_time_a_newer_one_and_the_person(running: RunningGa
         put_back(running, "link", row)
 
     def add_again(name: str) -> None:
-        running.transaction(lambda _, connection: people.remove(connection, name))
+        running.transaction(lambda g, connection: people.remove(g, connection, name))
         running.add_person(name, f"token-{uuid.uuid4()}", PEOPLE[name])
 
     def make_another() -> None:
@@ -1143,7 +1143,7 @@ def test_removing_a_person_ends_everything_and_a_later_one_of_the_name_has_nothi
     running: RunningGateway, ann: Browser
 ) -> None:
     kept = {table: running.rows(f"SELECT * FROM {table}")[0] for table in ("passkey", "sign_in")}
-    running.transaction(lambda _, connection: people.remove(connection, "ann"))
+    running.transaction(lambda g, connection: people.remove(g, connection, "ann"))
     assert not running.rows("SELECT 1 FROM passkey") + running.rows("SELECT 1 FROM sign_in")
     running.add_person("ann", "later-token-of-ann", ("staff",))
     for table, row in kept.items():

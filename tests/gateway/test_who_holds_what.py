@@ -80,7 +80,7 @@ def test_an_old_row_that_is_put_back_counts(
 ) -> None:
     kept = {table: gateway_server.rows(f"SELECT * FROM {table}") for table in ("host", "person")}
     gateway_server.transaction(lambda _, connection: hosts.remove(connection, f"name-of-{HOST}"))
-    gateway_server.transaction(lambda _, connection: people.remove(connection, "alice"))
+    gateway_server.transaction(lambda g, connection: people.remove(g, connection, "alice"))
     assert reason(caller, "alice") == "404"
     put_back(conninfo, "host", kept["host"][0])
     assert reason(caller, "alice") == "NOT_ON_THIS_HOST"
@@ -181,7 +181,7 @@ def test_whoever_has_the_key_file_and_the_database_has_others_asked(
     gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, conninfo: str
 ) -> None:
     async def change(gateway: Gateway, connection: Connection) -> None:
-        await people.remove(connection, "alice")
+        await people.remove(gateway, connection, "alice")
         await people.add(gateway, connection, Person("alice", "token-of-bob", ()))
 
     with_key(conninfo, KEY, change)

@@ -1269,6 +1269,12 @@ MUTANTS = {
             "elif False:",
             "test_local_people_are_left_alone",
         ),
+        Mutant(
+            "a person whose row was deleted in the database joins anew, without the report of a lost phone",
+            'return Names(found, _fleet(gateway, row)["people"] != _digest_of(gateway, found))',
+            "return Names(found, False)",
+            "test_whoever_deletes_the_row_of_a_person_in_the_database_has_no_link_sent_to_a_lost_phone",
+        ),
     ),
     "A dump of the gateway's database is root's alone, takes no disk, and replaces no newer one": (
         Mutant(

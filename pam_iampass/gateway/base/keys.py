@@ -45,6 +45,7 @@ class KeyFile:
         self._codes = _derived(key, "codes")
         self._owners = _derived(key, "owners")
         self._touches = _derived(key, "touches")
+        self._names = _derived(key, "names")
 
     def encrypt(self, plain: str, *place: str) -> bytes:
         """A text for the database. `place` are table, column and the row's key: elsewhere it cannot be decrypted."""
@@ -103,6 +104,10 @@ class KeyFile:
         """The WebAuthn user handle of the person with this token, as base64url: a later person of the same name has
         another one."""
         return _base64url(hmac.digest(self._owners, _texts_form((token,)), "sha256"))
+
+    def name(self, name: str) -> int:
+        """What the name of a person adds to the digest of all names, a number of 256 bits."""
+        return int.from_bytes(hmac.digest(self._names, _texts_form((name,)), "sha256"), "big")
 
     def touch(self, *texts: str) -> bytes:
         """The MAC of a challenge, over all that it is good for."""

@@ -113,7 +113,7 @@ async def begin(gateway: Gateway, connection: Connection) -> None:
     """Write the row of a new installation, unless there is one."""
     await connection.execute("LOCK TABLE fleet")
     if await one(connection, "SELECT 1 FROM fleet") is None:
-        row = {"id": uuid.uuid4(), "made_at": await now(connection), "restores": 0}
+        row = {"id": uuid.uuid4(), "made_at": await now(connection), "restores": 0, "people": people.NOBODY}
         await insert(connection, TABLE, gateway.keys.sealed(TABLE, row))
 
 

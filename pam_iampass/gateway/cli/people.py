@@ -231,7 +231,7 @@ def remove_person(gateway: CommandGateway, name: str) -> RemovedPerson | None:
         return found, await add_ends_of(inner, connection, name)
 
     async def delete(inner: Gateway, connection: Connection) -> None:
-        await people.remove(connection, name)
+        await people.remove(inner, connection, name)
         reason = "removed here and at IAMPASS" if isinstance(person, Person) else f"removed here: {person}"
         reason += f"; {len(wanted.were_open)} sessions ended"
         await records.act(connection, "user_remove", person=name, reason=reason)

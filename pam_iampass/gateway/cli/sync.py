@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import DirectorySettings
 from pam_iampass.gateway.base.settings_schema import Invite
-from pam_iampass.gateway.base.statements import now, one
+from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import end_now, groups_of, remove_person
 from pam_iampass.gateway.people import directory, people
@@ -29,6 +30,9 @@ from pam_iampass.text import one_line
 
 NO_ANSWER, TOO_MANY = 3, 4
 _AT_A_TIME = 200  # people who are added at IAMPASS in one call
+_MISSING = (
+    "rows of people were deleted in the database: nobody is added (pam-iampass-gateway user sync --help)"
+)
 
 
 @click.command("sync", short_help="Take people over from the directory.")
@@ -40,10 +44,15 @@ _AT_A_TIME = 200  # people who are added at IAMPASS in one call
     metavar="N",
     help="Accept that up to N people lose access.",
 )
+@click.option(
+    "--accept-missing", is_flag=True, help="Add people although rows of people were deleted in the database."
+)
 @config_option
 @json_option
 @click.pass_context
-def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_json: bool) -> None:
+def sync(
+    ctx: click.Context, dry_run: bool, most: int | None, accept_missing: bool, config: Path, as_json: bool
+) -> None:
     """Add, change and remove people as the directory says (`directory` in gateway.yaml). A timer runs this.
 
     A person who is no longer in the directory cannot log in from then on, and is removed at IAMPASS, with the phone,
@@ -52,10 +61,14 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
 
     If more than three people and more than a tenth would lose access at a time, nothing is changed without --remove.
 
+    If rows of people were deleted in the database itself, nobody is added: the gateway does not know any more whether
+    these people have lost their phones. Find out who deleted the rows, and give --accept-missing once. No message is
+    sent to the people who join in that run. Verify each of them, and register the phone with `enroll`.
+
     \b
     Exit status:
       0  done, or nothing to do
-      1  something is wrong with an entry, or a change failed; all others were made
+      1  something is wrong with an entry, a change failed, or rows of people are missing; all other changes were made
       3  the directory gave no whole answer: nothing was changed
       4  too many people would lose access: nothing was changed
     """
@@ -71,12 +84,16 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
             click.echo(f"Nothing was changed: {one_line(str(error))}", err=True)
             ctx.exit(NO_ANSWER)
 
-        async def planned(inner: Gateway, connection: Connection) -> tuple[Plan, datetime]:
+        async def planned(inner: Gateway, connection: Connection) -> tuple[Plan, datetime, bool]:
             moment = await now(connection)
             everybody, tampered = await people.listing(inner, connection)
-            return directory.plan(answer, everybody, tampered, moment, settings.grace), moment
+            names = await people.names(inner, connection)
+            plan = directory.plan(answer, everybody, tampered, moment, settings.grace)
+            return plan, moment, names.are_missing
 
-        plan, moment = gateway.reading(planned)
+        plan, moment, are_missing = gateway.reading(planned)
+        if are_missing and not accept_missing:
+            plan = replace(plan, joining=(), problems=(*plan.problems, _MISSING))
         until = moment + timedelta(seconds=settings.grace)
         too_many = plan.loses_many and plan.losing > (most or 0)
         if not as_json:
@@ -87,7 +104,9 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
             line(f"If that is right: pam-iampass-gateway user sync --remove {plan.losing}", err=True)
         failures: list[str] = []
         if not (dry_run or too_many):
-            failures = _Sync(gateway, settings, as_json).run(plan)
+            if are_missing and not accept_missing:
+                gateway.transaction(lambda _, connection: records.alert(connection, None, _MISSING))
+            failures = _Sync(gateway, settings, as_json, are_missing and accept_missing).run(plan)
         status = TOO_MANY if too_many else 1 if plan.problems or failures else 0
         if as_json:
             show_json(_as_object(plan, answer.notes, failures, status, dry_run))
@@ -99,12 +118,17 @@ def sync(ctx: click.Context, dry_run: bool, most: int | None, config: Path, as_j
 class _Sync:
     """Makes the changes of a plan, those first that take access away."""
 
-    def __init__(self, gateway: CommandGateway, settings: DirectorySettings, quiet: bool) -> None:
+    def __init__(
+        self, gateway: CommandGateway, settings: DirectorySettings, quiet: bool, accepts_missing: bool
+    ) -> None:
+        """:param accepts_missing: rows of people were deleted in the database. Those who are added now may have been
+        known, with a phone that they have lost: no message with a registration link is sent to them."""
         self._gateway = gateway
         self._settings = settings
         self._quiet = quiet
         self._failures: list[str] = []
-        self._sends = settings.invite is Invite.AT_ONCE
+        self._accepts = accepts_missing
+        self._sends = settings.invite is Invite.AT_ONCE and not accepts_missing
 
     def run(self, plan: Plan) -> list[str]:
         """Returns what has failed."""
@@ -128,6 +152,8 @@ class _Sync:
                 for first in range(0, len(joining), _AT_A_TIME):
                     show(f"Adding {first + 1} of {len(joining)}")
                     self._add(joining[first : first + _AT_A_TIME])
+                if self._accepts and not self._failures:
+                    self._gateway.transaction(_accept_missing)
             except IampassError as error:
                 self._failures.append(f"Stopped: {one_line(error.diagnostics())}")
                 self._failures.append("When that is fixed, run the same command again to continue.")
@@ -150,23 +176,36 @@ class _Sync:
         end_now(self._gateway, name, self._gateway.transaction(lambda g, c: add_ends_of(g, c, name)))
 
     def _add(self, entries: Sequence[Entry]) -> None:
-        joining = [Person(entry.name, new_token(), source=Source.LDAP, **entry.values) for entry in entries]
+        joining = [
+            Person(entry.name, new_token(), source=Source.LDAP, invites=not self._accepts, **entry.values)
+            for entry in entries
+        ]
         self._gateway.call(self._gateway.application.add_users([person.token for person in joining]))
-
+        there = self._insert(joining)
+        if there is None:
+            self._failures.append(_MISSING)
+            return
         for person in joining:
-            if not self._insert(person):
+            if person.name in there:
                 self._failures.append(f"{shown(person.name)} was added by another command meanwhile")
             elif self._sends and person.phone_number is not None:
                 self._send(person, person.phone_number)
 
-    def _insert(self, person: Person) -> bool:
-        async def insert(inner: Gateway, connection: Connection) -> bool:
-            if await one(connection, "SELECT 1 FROM person WHERE name = %s", person.name) is not None:
-                return False
-            await people.add(inner, connection, person)
-            reason = f"from the directory: {groups_of(person)}"
-            await records.act(connection, "user_add", person=person.name, reason=reason)
-            return True
+    def _insert(self, joining: Sequence[Person]) -> frozenset[str] | None:
+        """Add people, but for those whose names are there by now: these names. None if rows were deleted in the
+        database, so that nobody is added."""
+
+        async def insert(inner: Gateway, connection: Connection) -> frozenset[str] | None:
+            names = await people.names(inner, connection)
+            if names.are_missing and not self._accepts:
+                await records.alert(connection, None, _MISSING)
+                return None
+            for person in joining:
+                if person.name not in names.found:
+                    await people.add(inner, connection, person)
+                    reason = f"from the directory: {groups_of(person)}"
+                    await records.act(connection, "user_add", person=person.name, reason=reason)
+            return names.found
 
         return self._gateway.transaction(insert)
 
@@ -178,6 +217,11 @@ class _Sync:
         except IampassError as error:
             how = f"send it with: pam-iampass-gateway enroll {person.name} --send"
             self._failures.append(f"{shown(person.name)} was sent no message: {error}; {how}")
+
+
+async def _accept_missing(gateway: Gateway, connection: Connection) -> None:
+    await people.accept_missing(gateway, connection)
+    await records.act(connection, "user_missing", reason="rows of people were deleted in the database")
 
 
 def _changes(person: Person, entry: Entry) -> str:

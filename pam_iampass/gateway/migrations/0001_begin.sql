@@ -6,6 +6,7 @@ CREATE TABLE fleet (                    -- one row
     made_at timestamptz NOT NULL,
     restores integer NOT NULL,          -- how often a restored database was confirmed
     old_copy boolean,                   -- true: a gateway has found that it is one; null otherwise
+    people bytea NOT NULL,              -- a digest of the names in `person`: a row that is deleted here is missed
     mac bytea NOT NULL
 );
 

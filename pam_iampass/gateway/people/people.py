@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +27,8 @@ from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 
 TABLE = "person"
+NOBODY = bytes(32)
+"""The digest of no names."""
 _ASK_SECONDS = 10.0
 _MESSAGES_OF_HOST = 10
 """Registration links in an hour that logins to one host have sent."""
@@ -35,6 +37,8 @@ _ENCRYPTED = ("token", "display_name", "phone_number")
 
 LOCK = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
 """Locks the rows of people until the transaction ends, in the order in which all do that."""
+_LOCK_FLEET = "SELECT 1 FROM fleet FOR UPDATE"
+"""Locks the row of the fleet, before those of people, for who adds or removes some."""
 
 
 class Source(enum.Enum):
@@ -143,6 +147,8 @@ async def listing(
 
 async def add(gateway: Gateway, connection: Connection, person: Person) -> Person:
     """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name."""
+    connection.later(_LOCK_FLEET)
+    await _note_name(gateway, connection, person.name, removed=False)
     row = await _row(gateway, connection, person)
     await insert(connection, TABLE, row)
     await connection.flush()
@@ -274,10 +280,72 @@ async def _note(gateway: Gateway, connection: Connection, locked: Mapping[str, A
     await replace(connection, TABLE, "name", row)
 
 
-async def remove(connection: Connection, name: str) -> bool:
-    """Delete the row with this name, also one that does not count; whether there was one."""
-    cursor = await connection.execute("DELETE FROM person WHERE name = %s", (name,))
-    return cursor.rowcount > 0
+async def remove(gateway: Gateway, connection: Connection, name: str) -> bool:
+    """Delete the row with this name, also one that does not count; whether there was one. A person whose row did not
+    count is missing then, until an administrator accepts that."""
+    connection.later(_LOCK_FLEET)
+    row = await one(connection, "DELETE FROM person WHERE name = %s RETURNING *", name)
+    if row is not None:
+        with suppress(Tampered):
+            from_row(gateway, row, name=name)
+            await _note_name(gateway, connection, name, removed=True)
+    return row is not None
+
+
+# Rows that were deleted in the database
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names in the rows of people at one moment."""
+
+    found: frozenset[str]
+    """Also those of rows that do not count."""
+    are_missing: bool
+    """Whether they are not the names of all people who were added and not removed."""
+
+
+async def names(gateway: Gateway, connection: Connection) -> Names:
+    """The names in the rows of people. Nobody adds or removes a person until the transaction ends. Raises Tampered."""
+    connection.later(_LOCK_FLEET)
+    row = await one(connection, "SELECT *, ARRAY(SELECT name FROM person) AS names FROM fleet")
+    found = frozenset(() if row is None else row.pop("names"))
+    return Names(found, _fleet(gateway, row)["people"] != _digest_of(gateway, found))
+
+
+async def accept_missing(gateway: Gateway, connection: Connection) -> None:
+    """Take the names that are there for those of all people who were added and not removed. Raises Tampered."""
+    digest = _digest_of(gateway, (await names(gateway, connection)).found)
+    fleet = _fleet(gateway, await one(connection, "SELECT * FROM fleet"))
+    await replace(connection, "fleet", "id", gateway.keys.sealed("fleet", {**fleet, "people": digest}))
+
+
+async def _note_name(gateway: Gateway, connection: Connection, name: str, *, removed: bool) -> None:
+    """Note that a person was added or removed. This transaction has locked the row of the fleet. Raises Tampered.
+
+    If a row was deleted and its name is added again, the name is in the sum twice: nobody can make the sum right by
+    deleting the row once more.
+    """
+    row = await one(connection, "SELECT * FROM fleet")
+    if row is not None:  # else nobody joins from the directory
+        fleet, number = _fleet(gateway, row), gateway.keys.name(name)
+        before = int.from_bytes(fleet["people"], "big")
+        digest = _digest(before - number if removed else before + number)
+        await replace(connection, "fleet", "id", gateway.keys.sealed("fleet", {**fleet, "people": digest}))
+
+
+def _fleet(gateway: Gateway, row: Mapping[str, Any] | None) -> dict[str, Any]:
+    if row is None:
+        raise Tampered("fleet: there is no row: run pam-iampass-gateway init")
+    return gateway.keys.verified("fleet", row)
+
+
+def _digest_of(gateway: Gateway, found: Iterable[str]) -> bytes:
+    return _digest(sum(map(gateway.keys.name, found)))
+
+
+def _digest(number: int) -> bytes:
+    return (number % (1 << 8 * len(NOBODY))).to_bytes(len(NOBODY), "big")
 
 
 async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict[str, Any]:
