@@ -173,7 +173,10 @@ def test_a_path_stays_as_it_was_sent(path: str) -> None:
     assert request.signed_url == "iam.example" + path
 
 
-@pytest.mark.parametrize("hosts", [[], [""], ["iam.example", "iam.example"], ["elsewhere"], ["iam.example."]])
+@pytest.mark.parametrize(
+    "hosts",
+    [[], [""], ["[::1"], ["iam.example"] * 2, ["elsewhere"], ["iam.example."], ["iam.example.elsewhere:443"]],
+)
 def test_only_one_host_of_our_own_is_answered(hosts: list[str]) -> None:
     request = IncomingRequest("GET", "/", [("Host", host) for host in hosts], b"")
     with pytest.raises(RefusedRequest, match=r"names of this server are: iam\.example"):
