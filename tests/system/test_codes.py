@@ -97,17 +97,6 @@ def test_a_code_and_then_the_key_let_in_and_no_phone_rings(world: World) -> None
     assert left("alice") == 9
 
 
-def test_a_code_is_good_once(world: World) -> None:
-    code = new_codes("alice")[0]
-    assert typed(world, "alice", code).finish() == 0
-    world.mark()
-    again = typed(world, "alice", code)
-    assert again.finish() == 255
-    assert "This recovery code is wrong or was already used." in again.shown
-    assert world.calls() == []
-    assert world.outcome("alice") == ("denied", "denied")
-
-
 def test_a_code_without_a_key_afterwards_is_not_used_up_and_leaves_no_record(world: World) -> None:
     code = new_codes("alice")[0]
     stolen = typed(world, "alice", code, *WITHOUT_KEY)
