@@ -26,8 +26,6 @@ from tests.support.scripted_server import (
     ScriptedServer,
     Step,
     answer,
-    close,
-    reset,
     scripted_server,
 )
 from tests.support.sessions import keeping
@@ -259,13 +257,6 @@ def test_the_machine_is_named_by_a_digest_that_hides_its_id(tmp_path: Path) -> N
 # What is repeated, and what is an outage
 
 
-def test_a_start_whose_answer_is_lost_is_repeated_and_rings_once(world: Setting) -> None:
-    with gateway(world, close("request"), reset("request")) as server:
-        approving(server)
-        assert world.login().code == PamCode.SUCCESS
-        assert len({request.target for request in server.requests[:3]}) == 1
-
-
 @pytest.mark.parametrize("reason", ["IAMPASS_AWAY", "DATABASE_AWAY"])
 @pytest.mark.parametrize(
     ("service", "code", "result"), [("sshd", PamCode.IGNORE, "ignored"), ("sudo", PamCode.ABORT, "denied")]
@@ -278,12 +269,6 @@ def test_where_nothing_was_sent_it_is_as_if_iampass_were_away(
         assert told.code == code
         assert (record(world)["IAMPASS_OUTCOME"], record(world)["IAMPASS_RESULT"]) == ("unavailable", result)
         assert reason in record(world)["IAMPASS_REASON"]
-
-
-def test_where_an_attempt_may_have_left_it_is_not(world: Setting) -> None:
-    with gateway(world, reset("request"), unsent()):
-        assert world.login(service="sshd", uid="0").code == PamCode.ABORT
-        assert record(world)["IAMPASS_OUTCOME"] == "unavailable"
 
 
 def test_from_iampass_itself_it_is_not(world: Setting) -> None:
@@ -395,20 +380,6 @@ def test_a_denial_of_a_gateway_makes_nobody_wait_on_the_host(world: Setting, tol
         assert len(server.requests) == 4
         approving(server)
         assert world.login().code == PamCode.SUCCESS
-
-
-def bypassed(request: Request) -> Step:
-    nonce = (request.header("Authentication") or "").split(":")[1]
-    echo = {"request_id": query(request)["request_id"], "nonce": nonce}
-    return not_started("BYPASSED", bypassed=echo)
-
-
-def test_a_login_that_the_gateways_administrator_lets_in_is_ignored(world: Setting) -> None:
-    with gateway(world, bypassed):
-        assert world.login().code == PamCode.IGNORE
-    found = record(world)
-    assert (found["IAMPASS_OUTCOME"], found["IAMPASS_RESULT"]) == ("bypassed", "ignored")
-    assert "says the gateway" in found["IAMPASS_REASON"]
 
 
 CODE = "ABCD-EFGH-JKMN-PQRS"
