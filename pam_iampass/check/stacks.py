@@ -21,7 +21,6 @@ _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "
 SET_UID = CALLED_BY_PEOPLE | {"polkit-1", "pkexec"}
 _SHARED = re.compile(r"(common-|.*-auth(-ac)?$|.*-(ac|pc)$|system-|postlogin|password-auth)")
 """Files for other files to include, not for applications."""
-_LEFT_BEHIND = re.compile(r".*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))$")
 
 
 def module_folders() -> list[Path]:
@@ -45,7 +44,7 @@ class Stacks:
     def services(self) -> dict[str, PamService | UnusableService]:
         """Every service that an application may use, by name. Raises OSError if a folder cannot be read."""
         found: dict[str, PamService | UnusableService] = {}
-        for name in self.files.names():
+        for name in self.files.names(self.applications):
             if name in self.applications or not self._is_no_service(name):
                 try:
                     found[name] = self._read(name)
@@ -148,4 +147,4 @@ class Stacks:
 
     def _is_no_service(self, name: str) -> bool:
         shared = _SHARED.match(name) and name not in self.set_uid
-        return name == "other" or bool(_LEFT_BEHIND.match(name)) or bool(shared)
+        return name == "other" or bool(shared)

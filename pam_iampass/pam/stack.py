@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,11 @@ FOLDERS = (Path("/etc/pam.d"), Path("/usr/lib/pam.d"), Path("/usr/share/pam.d"))
 
 OTHER = "other"
 """The service that replaces one without a file, or without lines of a type."""
+
+# The files that dpkg, ucf, rpm, pam-auth-update and editors leave behind. libpam would read such a file if a program
+# asked for a service of its name. Only root can configure a program so. A program whose caller chooses the service can
+# use every service that does not ask the phone, for example that of cron: the file adds no way in.
+_LEFT_BEHIND = re.compile(r"\..*|.*(~|\.(bak|old|orig|new|save|dpkg-\w+|rpm\w+|ucf-\w+|pam-\w+))", re.DOTALL)
 
 _INCLUDES = ("include", "substack")
 _MAX_DEPTH = 16  # PAM_SUBSTACK_MAX_LEVEL
@@ -151,14 +157,21 @@ class PamFiles:
         other._read = {**self._read, **other._read}
         return other
 
-    def names(self) -> list[str]:
-        """All services that have a file, which libpam requires to be lower case. Raises OSError."""
+    def names(self, configured: Collection[str] = ()) -> list[str]:
+        """All services that have a file, which libpam requires to be lower case. Raises OSError.
+
+        Leaves out files that packages and editors left behind, unless a program is `configured` to use them.
+        """
         found = set()
         for folder in self.folders:
             if folder.is_dir():
                 found |= {entry.name for entry in folder.iterdir() if entry.is_file()}
             found |= {file.name for file in self._read if file.parent == folder}
-        return sorted(name for name in found if name == name.lower())
+        return sorted(
+            name
+            for name in found
+            if name == name.lower() and (name in configured or not _LEFT_BEHIND.fullmatch(name))
+        )
 
     def path(self, name: str) -> Path | None:
         """The file of the service `name`, None if there is none."""

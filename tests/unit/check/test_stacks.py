@@ -245,6 +245,8 @@ def test_files_that_editors_and_packages_left_are_no_services(machine: Machine) 
     for name in ("sshd~", "sshd.bak", "sshd.dpkg-old", "sshd.rpmsave", "SSHD"):
         (machine.pam / name).write_text(bad)
     assert machine.findings() == []
+    machine.applications = frozenset({"sshd.bak"})  # as sshd_config names it
+    assert {finding.key for finding in machine.findings()} == {"sshd.bak"}
 
 
 def test_what_stands_in_a_file_is_shown_cleaned(machine: Machine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_settings_that_no_service_uses_yet_deny_nobody_yet(config: Path) -> None
     new = config.parent / "new.yaml"
     put(new, config.read_text("utf-8") + "timeout: 60\n")
     assert denied(new) == "every login is denied, once a PAM service uses these settings"
+
+
+def test_files_that_packages_and_editors_left_behind_are_no_services(config: Path) -> None:
+    folder = config.parent / "pam.d"
+    for name in ("su.dpkg-old", "su.dpkg-dist", "su.ucf-old", "su.rpmsave", "su.rpmnew", "su~", ".su.swp"):
+        put(folder / name, f"auth sufficient pam_permit.so\n{SUDO}".format(settings=config))
+    found = check_config(config, MODULE_USER, "/no/sshd", [folder], services=True)
+    assert [str(one) for one in found.problems if re.search(r"\bsu[.~]", str(one))] == []
+    put(config, "application_id:\n")
+    assert denied(config).startswith(WHOLE)
 
 
 def test_an_error_in_the_file_of_a_user_denies_this_user(config: Path) -> None:
