@@ -156,11 +156,11 @@ class Logins:
 
 
 class Gaps:
-    """Finds out when the PAM files of sshd and sudo have no line of ours."""
+    """Finds out when the PAM files of services that ask the phone have no line of ours."""
 
     def __init__(self, machine: Booted) -> None:
         self._folder = machine.root / "etc/pam.d"
-        self.all: dict[str, list[tuple[float, float]]] = {"sshd": [], "sudo": []}
+        self.all: dict[str, list[tuple[float, float]]] = {"sshd": [], "sudo": [], "su": [], "login": []}
         """Begin and end of each gap, in ``time.monotonic()`` seconds, by service."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -35,7 +35,7 @@ FOLDER = Path(os.environ.get("PACKAGES_FOLDER", "build/deb/trixie"))
 NAMES = ("libpam-iampass",)
 SECTIONS = {"trixie": "From Debian 12 to 13", "forky": "From Debian 13 to testing"}
 #: The PAM files that dpkg asks about.
-ASKED = {"trixie": {"sshd"}, "forky": {"sshd", "sudo", "sudo-i"}}
+ASKED = {"trixie": {"sshd", "login"}, "forky": {"sshd", "sudo", "sudo-i", "su", "login"}}
 OURS = {"iampass.yaml", "users.yaml"}
 ENDED, CONTINUE, CONFFILE, RESTART = range(4)
 QUESTIONS = [
@@ -133,7 +133,7 @@ def test_the_phone_decides_before_during_and_after_the_upgrade(page: TypedPage, 
             stack.enter_context(iampass(administrator, outside))
             administrator.trust_iampass()
             administrator.configure(exempt="{users: [exempt]}")
-            administrator.set_up("sshd", "sudo")
+            administrator.set_up("sshd", "sudo", "su", "login")
             phones = stack.enter_context(Phones(outside))
             gaps, begun = Gaps(machine), machine.cursor()
             with gaps, Logins(outside, phones) as logins:
