@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from syslog import LOG_WARNING
 
 import pytest
 
@@ -125,11 +126,16 @@ def test_the_phone_is_on_again_within_seconds_when(switched_on: Site, newer: New
 
 
 def test_a_file_that_is_written_while_others_are_looked_at_is_not_missed(switched_on: Site) -> None:
+    begun = switched_on.machine.cursor()
     for _ in range(2):
         switched_on.machine.shell(
             "cat /root/role/sshd > /etc/pam.d/sshd; sleep 0.5; cat /root/role/sudo > /etc/pam.d/sudo"
         )
         assert [is_soon_on(switched_on, service) for service in PACKAGES] == [True, True]
+    found = switched_on.machine.journal_now(begun)
+    of_systemd = [one for one in found if one.get("UNIT", "").startswith("pam-iampass-watch")]
+    assert of_systemd != []
+    assert [one["MESSAGE"] for one in of_systemd if int(one["PRIORITY"]) <= LOG_WARNING] == []
 
 
 def test_the_watch_says_so_to_node_exporter(switched_on: Site) -> None:

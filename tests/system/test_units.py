@@ -35,7 +35,7 @@ def test_systemd_understands_the_units(machine: Installation) -> None:
         "/usr/lib/systemd/system/pam-iampass-enforcer.socket",
         "/usr/lib/systemd/system/pam-iampass-enforcer@.service",
         *(f"/usr/lib/systemd/system/pam-iampass-watch.{kind}" for kind in ("path", "service", "timer")),
-        "/usr/lib/systemd/system/pam-iampass-watch-again.service",
+        "/usr/lib/systemd/system/pam-iampass-watch-again@.service",
     ]
     verified = subprocess.run(
         ["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False
