@@ -179,6 +179,18 @@ def test_only_the_verb_that_runs_it_needs_the_sandbox_and_only_servers_need_aioh
     assert {_room(module) for module in serving} <= {"sandbox", "gateway"}
 
 
+def test_of_the_portal_the_gateway_imports_only_the_calls_which_are_in_its_package() -> None:
+    found = {
+        imported
+        for module, imports in IMPORTS.items()
+        if _room(module) == "gateway"
+        for imported in imports
+        if _room(imported) == "portal"
+    }
+    assert found - {"pam_iampass.portal"} == {"pam_iampass.portal.calls"}
+    assert IMPORTS["pam_iampass.portal"] == IMPORTS["pam_iampass.portal.calls"] == {}
+
+
 def test_whether_there_are_gateways_is_asked_once_where_a_login_gets_its_connections() -> None:
     asking = [
         module
