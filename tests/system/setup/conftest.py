@@ -20,7 +20,7 @@ from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import Login, Sshd
 from tests.support.terminal import ENVIRONMENT, Terminal
-from tests.support.world import PASSWORD, token_of
+from tests.support.world import PASSWORD, PEOPLE, token_of
 
 FOLDERS = ("/etc/pam.d", "/etc/ssh", "/etc/sudoers.d", "/etc/systemd/system")
 STATE = Path("/var/lib/pam-iampass")
@@ -86,12 +86,13 @@ def everything() -> dict[str, tuple[object, ...]]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def nothing_is_set_up(machine: Installation, journald: Journald) -> Iterator[None]:
-    """Takes away what other tests put at the paths of setup's files."""
-    places = [Path("/etc/ssh/sshd_config.d/10-iampass.conf"), *Path("/etc/pam.d").iterdir()]
-    kept = {path: path.read_bytes() for path in places if path.is_file()}
+def nothing_is_set_up(machine: Installation, journald: Journald, agent: RunningAgent) -> Iterator[None]:
+    """Takes away the keys of people, and what other tests put at the paths of setup's files."""
+    keys = [Path(f"~{user}/.ssh/authorized_keys").expanduser() for user in ("root", *PEOPLE)]
+    ours = [Path("/etc/ssh/sshd_config.d/10-iampass.conf"), *keys]
+    kept = {path: path.read_bytes() for path in (*ours, *Path("/etc/pam.d").iterdir()) if path.is_file()}
     for path, content in kept.items():
-        if path.suffix == ".conf":
+        if path in ours:
             path.unlink()
         elif is_edited(content.decode()):
             path.write_text(unedited(content.decode()))
@@ -111,14 +112,6 @@ def own_sshd(nothing_is_set_up: None, folder: Path) -> Iterator[Sshd]:
     with Sshd(folder / "own-sshd", pid_file=PIDFILE) as running:
         for user in ("alice", "bob"):
             running.admit(user)
-        yield running
-
-
-@pytest.fixture(scope="module")
-def agent(nothing_is_set_up: None) -> Iterator[RunningAgent]:
-    """The agent, which sudo and su need."""
-    with RunningAgent() as running:
-        running.wake()
         yield running
 
 
