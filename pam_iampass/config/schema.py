@@ -1,4 +1,5 @@
-"""The keys of `iampass.yaml`: the one table for reading, for error messages, and for `docs/settings.md`."""
+"""The keys of `iampass.yaml`: the one table for reading, for error messages, for `docs/settings.md`, and for the
+installed file itself."""
 
 from __future__ import annotations
 
@@ -29,19 +30,33 @@ class Key:
     default: Any
     """As written in the file: a text, None for null, () for an empty list; or REQUIRED."""
     doc: str
+    """What it means, after `comment`."""
     section: Section | None = None
     """Where the value is a mapping: its keys. A missing mapping has the defaults of its keys."""
     instead: Section | None = None
     """The keys of a mapping that may be written instead of a value of the type."""
+    comment: str = ""
+    """How the description begins: the comment in the installed file."""
 
     @property
     def required(self) -> bool:
         return self.default is REQUIRED
 
+    @property
+    def description(self) -> str:
+        """What it means, in full."""
+        return _joined(self.comment, self.doc)
+
     def default_value(self) -> Any:
         if self.section is not None:
             return self.section.default_value()
         return self.type.read(self.default) if isinstance(self.default, str) else self.default
+
+    def written_default(self) -> str:
+        """As in a file; empty if the key is required."""
+        if self.section is not None:
+            return f"{{{', '.join(f'{key.name}: {key.written_default()}' for key in self.section.keys)}}}"
+        return "" if self.required else "null" if self.default is None else self.default or "[]"
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,13 @@ class Section:
     """Whether the keys are below names that the administrator chooses."""
     merged: bool = False
     """Whether a service takes over the general values of the keys that it does not set."""
+    comment: str = ""
+    """As of a key."""
+
+    @property
+    def description(self) -> str:
+        """What it means, in full."""
+        return _joined(self.comment, self.doc)
 
     def default_value(self) -> dict[str, Any]:
         return {} if self.named else {key.name: key.default_value() for key in self.keys}
@@ -65,7 +87,12 @@ KeyOrSection = Union[Key, Section]
 
 def mapping(section: Section, example: str) -> Key:
     """A section as a key of another section."""
-    return Key(section.name, ValueType("a mapping", str, example=example), None, section.doc, section)
+    value = ValueType("a mapping", str, example=example)
+    return Key(section.name, value, None, section.doc, section, comment=section.comment)
+
+
+def _joined(comment: str, doc: str) -> str:
+    return " ".join(f"{comment} {doc}".split())
 
 
 _DURATION = "a duration"
@@ -89,10 +116,10 @@ COVERS = Section(
             "How long after the approval; not longer than `longest`.",
         ),
     ),
-    "Logins that need no approval of their own within a kept login, such as sudo. They must be in the same login "
-    "session, by the same user, with the same approver, and need no stronger method; and IAMPASS, asked at that "
-    "moment, must report that the session is active.",
+    "They must be in the same login session, by the same user, with the same approver, and need no stronger method; "
+    "and IAMPASS, asked at that moment, must report that the session is active.",
     merged=True,
+    comment="Logins within a kept login that need no approval of their own, such as `{services: [sudo], for: 15m}`.",
 )
 
 SESSION = Section(
@@ -102,37 +129,40 @@ SESSION = Section(
             "keep",
             _BOOLEAN,
             "false",
-            "Whether the IAMPASS session lasts as long as the login. Otherwise it ends with the approval. This needs a "
-            "session line of pam_iampass in the PAM file. On a host of a gateway, only a login that is kept can "
-            "cover a login on another host, or be covered by one.",
+            "Otherwise the IAMPASS session ends with the approval. To keep it, the PAM file needs a session line of "
+            "pam_iampass. On a host of a gateway, only a login that is kept can cover a login on another host, or be "
+            "covered by one.",
+            comment="Whether sessions are kept.",
         ),
         Key(
             "longest",
             _LONGEST_SESSION,
             "12h",
-            "How long a session is kept. After that time, `when_closed` applies. "
-            f"From 1m to {value_types.LONGEST_SESSION // 3600}h.",
+            f"After that time, `when_closed` applies. From 1m to {value_types.LONGEST_SESSION // 3600}h.",
+            comment="How long a session is kept at most.",
         ),
         Key(
             "check",
             ValueType(_DURATION, value_types.duration(2, 900), example="30s"),
             "30s",
-            "How often IAMPASS is asked whether a kept session is still active, from 2s to 15m. "
-            "A gateway asks every 30 s, whatever this says.",
+            "From 2s to 15m. A gateway asks every 30 s, whatever this says.",
+            comment="How often IAMPASS is asked whether a kept session is active.",
         ),
         Key(
             "when_closed",
             _ENFORCEMENT,
             "end",
-            "What happens to a login whose session was ended on the phone or at IAMPASS. `end`: the login session is "
-            "terminated. `lock`: it is locked if it is graphical; otherwise the same as `revoke`. `revoke`: the "
-            "session covers nothing any more, and sudo and doas ask for the password again.",
+            "The same happens after it was ended at IAMPASS. For a login that is not graphical, `lock` is the same as "
+            "`revoke`. With `revoke`, sudo and doas ask for the password again.",
+            comment="What happens after the session was ended on the phone: `end` (the login ends), `lock` (it is "
+            "locked if it is graphical), `revoke` (the session covers nothing any more).",
         ),
         Key(
             "when_away",
             _ENFORCEMENT,
             "revoke",
-            "What happens to a login when the phone is no longer near; the values are those of `when_closed`.",
+            "",
+            comment="What happens, in the same way, after the phone is no longer near.",
         ),
         Key(
             "unlock_on_return",
@@ -145,15 +175,16 @@ SESSION = Section(
             "covers_connections",
             _BOOLEAN,
             "false",
-            "Whether further ssh logins of the same user from the same address, with the same first factor, need no "
-            "approval while a kept login lasts. It has an effect only if sshd asks at a prompt, because otherwise sshd "
-            "has not yet said which first factor it has accepted; and not if a key says who logs in "
-            "(`approver: key`, or a second person and a table of `keys`). People may share an address: see "
-            "sessions.md.",
+            "They must be of the same user, while a kept login lasts. Without a prompt, sshd has not yet said which "
+            "first factor it has accepted. It has no effect if a key says who logs in (`approver: key`, or a second "
+            "person and a table of `keys`). People may share an address: see sessions.md.",
+            comment="Whether further ssh logins from the same address with the same first factor need no approval, if "
+            "sshd prompts.",
         ),
     ),
-    "Sessions that last as long as the login. A service that does not set a key of `session` has its general value.",
+    "A service that does not set a key of `session` has its general value.",
     merged=True,
+    comment="Sessions that last as long as the login; see sessions.md (`pam-iampass --help` says where it is).",
 )
 
 
@@ -174,36 +205,43 @@ FOR_SERVICES = (
         "unlisted_users",
         ValueType("deny, ignore or a template", value_types.unlisted_users, example='"{user}@example.com"'),
         "deny",
-        "What happens to a user who is not in the table: `deny`; `ignore`, the login continues without the phone; or a "
-        'template such as `"{user}@example.com"` that makes the token from the user name.',
+        "",
+        comment="What happens to a user without a token: `deny`; `ignore` (the login continues without the phone); or "
+        'a template that makes the token from the user name, such as `"{user}@example.com"`.',
     ),
     Key(
         "unavailable",
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), example="deny"),
         "deny",
-        "What happens if IAMPASS is unreachable and nothing of the request was sent: `deny`; or `ignore`, the login "
-        "continues without the phone. `ignore` applies to sshd and login only, and only if the connection is refused "
-        "or times out, if there is no route, or if the server's name cannot be looked up. A user of this machine can "
-        "cause some of these, too, and then log in as anyone whose first factor they have.",
+        "`ignore` applies only if the connection is refused or times out, if there is no route, or if the server's "
+        "name cannot be looked up. A user of this machine can cause some of these, too, and then log in as anyone "
+        "whose first factor they have.",
+        comment="What happens if IAMPASS is unreachable and nothing of the request was sent: `deny`; or `ignore` (the "
+        "login continues without the phone), which applies to sshd and login only. A 429 or 5xx response always "
+        "denies.",
     ),
     Key(
         "timeout",
         _TIMEOUT,
         "60s",
-        f"How long the user has to approve the login, from 1s to {value_types.LONGEST_TIMEOUT}s.",
+        "",
+        comment=f"How long the user has to approve: 1s to {value_types.LONGEST_TIMEOUT}s. sshd's LoginGraceTime must "
+        "be at least 30 seconds longer.",
     ),
     Key(
         "methods",
         value_types.METHOD_LIST,
         (),
-        "The methods by which the user may approve; an empty list leaves the choice to IAMPASS.",
+        "",
+        comment="Ways to approve: `acceptance`, `device`, `facial`. Empty: IAMPASS chooses.",
     ),
     Key(
         "prompt",
         ValueType("auto, always or never", value_types.choice(Prompt), example="auto"),
         "auto",
-        "Whether the user must press Enter before the request is sent: `always`; `never`; or `auto`, only in "
-        "applications that would otherwise show our text too late (sshd of OpenSSH before 10.3).",
+        "",
+        comment="Whether the user must press Enter before the request is sent: `auto` (only in applications that would "
+        "show our text too late, such as sshd of OpenSSH before 10.3), `always`, `never`.",
     ),
 )
 
@@ -216,7 +254,7 @@ EXEMPT = Section(
             "networks",
             ValueType("a list of networks", value_types.network, example="[192.0.2.0/24]", many=True),
             (),
-            "Logins from an address in one of these networks; a host name never matches.",
+            "Logins from an address in one of these networks.",
         ),
         Key(
             "rules",
@@ -227,12 +265,14 @@ EXEMPT = Section(
                 many=True,
             ),
             (),
-            "A user, or the members of a group, if the login comes from a network: `user NAME from NETWORK`, "
-            "`group NAME from NETWORK`.",
+            "A user, or the members of a group, if the login comes from the network.",
         ),
     ),
-    "Logins that do not need the phone. Without the agent, or with a mistake in this file, they are denied, too: see "
-    "`rescue=NAME` in `pam_iampass`(8) for an account that can still log in then.",
+    "Without the agent, or with a mistake in this file, these logins are denied, too: see `rescue=NAME` in "
+    "`pam_iampass`(8) for an account that can still log in then.",
+    comment="Logins that do not need the phone. Networks are written like 192.0.2.0/24; host names never match. A rule "
+    'names a user or a group, and a network: `"user backup from 192.0.2.0/24"`, `"group automation from '
+    '192.0.2.0/24"`.',
 )
 
 ASKED = Section(
@@ -241,8 +281,9 @@ ASKED = Section(
         Key("users", _names("[alice]"), (), "Users by name."),
         Key("groups", _names("[staff]"), (), "Members of these groups, primary or supplementary."),
     ),
-    "Who is asked on the phone; all others are exempt. If both lists are empty, everybody is asked. `exempt` applies "
-    "first. While a name in these lists is unknown to the machine, users who are not in the lists are denied.",
+    "`exempt` applies first. While a name in these lists is unknown to the machine, users who are not in the lists are "
+    "denied.",
+    comment="If there is a name here, only these users and groups are asked, and all others are exempt.",
 )
 
 
@@ -295,24 +336,27 @@ APPROVER = Key(
     "approver",
     ValueType("user, caller, key, login or a mapping", value_types.choice(Approver), example="caller"),
     "user",
-    "Whose phone is asked. `caller`: that of the user who runs the program; in su only if the target is root, "
-    "otherwise that of the target. `user`: that of the user whose name PAM gets, which is the target in su and, with "
-    "`rootpw`, `targetpw` and `runaspw`, another user than the caller in sudo. `key`, for sshd and accounts that "
-    "several people share: that of the person to whom the key belongs that sshd has accepted, or the certificate, as "
-    "the user table says; it needs `pam-iampass setup sshd --prompt`. `login`, for sudo, su, doas and polkit "
-    "before version 127 in such accounts: that of the person who began the login session in which the program is "
-    "called; it needs `session.keep` for the service by which people log in. In su it applies as `caller` does. "
-    "A mapping: a second person, see below. Default for sudo and su: `caller`.",
+    "`caller`: in su, if the target is another user than root, the target is asked. `user`: with `rootpw`, `targetpw` "
+    "and `runaspw`, sudo gives PAM another user than the caller. `key`: for accounts that several people share; the "
+    "user table says whose key or certificate it is. It needs `pam-iampass setup sshd --prompt`. `login`: for such "
+    "accounts, also in polkit before version 127; in su it applies as `caller` does. It needs `session.keep` for the "
+    "service by which people log in. A mapping: a second person, see below.",
     instead=SECOND_PERSON,
+    comment="Whose phone is asked: `caller` (the user who runs the program, in su only if the target is root), `user` "
+    "(the user whose name PAM gets, in su the target), `key` (in sshd, the person whose key it is), or `login` (in "
+    "sudo, su and doas, the person who approved the login session; needs `session.keep` for sshd). Or others than the "
+    "one who logs in: `{user: carol}`, `{users: [carol, dave]}` or `{group: oncall}`. Without `approver` it is "
+    "`caller` for sudo and su, and `user` for all others.",
 )
 
 OTHERWISE = Key(
     "otherwise",
     ValueType("deny or user", value_types.choice(Otherwise), example="deny"),
     "deny",
-    "With `approver: key`, what happens if the key belongs to nobody in the table of `keys`, or if there is none; with "
-    "`approver: login`, outside of a login session that is kept and has a person: `deny`; or `user`, the phone of the "
-    "account itself is asked (with `login`, that of the caller).",
+    "With `key`, this is so if the key belongs to nobody in the table of `keys`, or if there is no key; with `login`, "
+    "outside of a login session that is kept and has a person.",
+    comment="With `approver: key` or `login`, what happens if the person is not known: `deny`; or `user`, the "
+    "phone of the account itself is asked (with `login`, that of the caller).",
 )
 
 # Keys that a gateway has as well.
@@ -328,7 +372,8 @@ SERVER = Key(
     "server",
     ValueType("an https address without a path", value_types.server, example="https://iam-api.com"),
     "https://iam-api.com",
-    "The IAMPASS server.",
+    "",
+    comment="The IAMPASS server, https only.",
 )
 
 
@@ -343,7 +388,8 @@ def proxy_key(target: str) -> Key:
             nullable=True,
         ),
         None,
-        f"The proxy for connections to {target}; proxy variables in the environment are ignored.",
+        f"It is for connections to {target}.",
+        comment="The proxy, such as http://proxy.example.com:3128. Environment variables are ignored.",
     )
 
 
@@ -352,10 +398,10 @@ THROTTLE = (
         "cool_off",
         _COOL_OFF,
         "30s",
-        "How long an origin has to wait after two requests in a row that were not approved, for whatever "
-        "reason, unless a gateway says that it has asked nobody. The time doubles with each further one. An "
-        "approval, or an hour without a request, resets it. "
-        f"From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
+        "The reason does not matter, unless a gateway says that it has asked nobody. An approval, or an hour without a "
+        f"request, resets the time. From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
+        comment="How long an origin (service and remote host) has to wait after two requests in a row that were not "
+        "approved; it doubles each time, up to `longest_cool_off`.",
     ),
     Key("longest_cool_off", replace(_COOL_OFF, example="15m"), "15m", "The longest such time."),
     Key(
@@ -376,53 +422,61 @@ THROTTLE = (
         "spacing",
         ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), example="3s"),
         "3s",
-        "The time between the end of a request and the next request to the same user, so that nobody approves "
-        f"by mistake a request that has just replaced another one. From 0s to {value_types.LONGEST_SPACING}s.",
+        "It is for requests to the same user, so that nobody approves by mistake a request that has just replaced "
+        f"another one. From 0s to {value_types.LONGEST_SPACING}s.",
+        comment="The time between the end of one request and the next.",
     ),
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
-    APPLICATION_ID,
+    replace(
+        APPLICATION_ID,
+        comment=f"{APPLICATION_ID.doc} Required: until it is set, every login through the module is denied.",
+        doc="",
+    ),
     Key(
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "The file with the application's secret, readable only by root and the group `_iampass`. While the secret is "
-        "being changed, the file can have the previous one on a second line.",
+        "While the secret is being changed, the file can have the previous one on a second line.",
+        comment="A file that contains the application's secret. To write it:\n"
+        "    `install -o root -g _iampass -m 0640 /dev/stdin /etc/iampass/application-secret`",
     ),
     SERVER,
     Key(
         "ca_file",
         replace(_PATH, example="/etc/iampass/ca.pem", nullable=True),
         None,
-        "A file with the CA certificates (PEM) that the server's certificate must come from; `null`: those of the "
-        "system.",
+        "",
+        comment="A PEM file of certificates to trust for the server. `null`: the system's certificates.",
     ),
     proxy_key("the server"),
     Key(
         "joined_file",
         replace(_PATH, example="/etc/iampass/joined.yaml", nullable=True),
         "/etc/iampass/joined.yaml",
-        "What `pam-iampass join` writes, with `gateway-secret` and `gateway-ca.pem` beside it. If the file exists, "
-        "this host asks the gateways that it names, in order; one that has failed is asked after the others for 30s. "
-        "`application_id`, `application_secret_file`, `server`, `ca_file`, `proxy` and `unlisted_users` have no "
-        "effect then, and nobody needs an entry in the user table, whose tokens are ignored: gateways know people by "
-        "name. `null`: the file has no effect.",
+        "They are asked in order; one that has failed is asked after the others for 30s. `gateway-secret` and "
+        "`gateway-ca.pem` are beside the file. `application_id`, `application_secret_file`, `server`, `ca_file`, "
+        "`proxy` and `unlisted_users` have no effect then, and nobody needs an entry in the user table, whose tokens "
+        "are ignored: gateways know people by name. `null`: the file has no effect.",
+        comment="What `pam-iampass join` writes. If it exists, this host asks the gateways that it names, instead of "
+        "`server`.",
     ),
     Key(
         "users",
         _PATH,
         "/etc/iampass/users.yaml",
-        "The user table: tokens and ssh keys. The folder `users.d` next to it, with one file for each user, is read "
-        "first.",
+        "The table has tokens and ssh keys.",
+        comment="The user table. The directory `users.d` beside it is read first: one file per user, `<user>.yaml`.",
     ),
     Key(
         "shared_accounts",
         _BOOLEAN,
         "false",
-        "Whether several people log in to one account. Where a second person must approve, an account then counts as a "
-        "person only if the user table has keys of that name. It is so, too, while anybody there has keys, and with "
-        "`approver: key` in a service: set it if the last keys may ever be removed, or the file emptied.",
+        "It is so, too, while anybody there has keys, and with `approver: key` in a service: set it if the last keys "
+        "may ever be removed, or the file emptied.",
+        comment="Whether several people log in to one account (shared-accounts.md). Where a second person must "
+        "approve, an account then counts as a person only if the user table has ssh keys of that name.",
     ),
     *FOR_SERVICES,
     EXEMPT,
@@ -431,8 +485,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     Section(
         "throttle",
         THROTTLE,
-        "Limits on the requests to a user's phone. An origin is a PAM service and a remote host. On a host of a "
-        "gateway, which has such limits for all hosts, only what the gateway cannot have counted counts here as well.",
+        "On a host of a gateway, which has such limits for all hosts, only what the gateway cannot have counted counts "
+        "here as well.",
+        comment="Limits on requests to one phone.",
     ),
     Section(
         "recovery",
@@ -443,10 +498,11 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                     "never, unavailable or unanswered", value_types.choice(AskForCode), example="unanswered"
                 ),
                 "unanswered",
-                "When users are asked for a recovery code in applications that show our text at once (sudo, su, login, "
-                "and sshd with a prompt from OpenSSH 10.3 on): `unavailable`, if the phone could not be asked; "
-                "`unanswered`, also if the user did not answer; or `never`. Nobody is asked until codes were made for "
-                "a user of the machine; on a host of a gateway everybody is asked, since the gateway may have codes.",
+                "This is for applications that show our text at once, such as sudo, su and login. Nobody is asked "
+                "until codes were made for a user of the machine; on a host of a gateway everybody is asked, since the "
+                "gateway may have codes.",
+                comment="When other applications, and sshd's prompt from OpenSSH 10.3 on, ask for a code: `never`; "
+                "`unavailable`, if no request could be sent; `unanswered`, also if nobody answered.",
             ),
             Key(
                 "attempts_per_hour",
@@ -455,16 +511,19 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "How many wrong recovery codes may be typed for one user from one origin within an hour.",
             ),
         ),
-        "Codes for users who cannot use their phone: `pam-iampass recovery new USER`.",
+        "They are for users who cannot use their phone.",
+        comment="Recovery codes (`pam-iampass recovery new USER`). In sshd, users type them at the prompt or, with "
+        "`setup sshd --codes`, before the key.",
     ),
     Section(
         "services",
         (*SHARED, APPROVER, OTHERWISE),
-        "Other settings for single PAM services, by the name of their file in `/etc/pam.d`. `exempt` and `asked` "
-        "replace the general ones completely; of `session`, only the keys that are set. `methods`, if not empty, apply "
-        "also to users who have methods of their own. The settings of `sudo` also apply to `sudo-i`, and those of `su` "
-        "to `su-l`, unless these have settings of their own.",
+        "`methods`, if not empty, apply also to users who have methods of their own.",
         named=True,
+        comment="Settings for single PAM services, by the name of their file in `/etc/pam.d`: `timeout`, `methods`, "
+        "`prompt`, `unlisted_users`, `unavailable`, `exempt`, `asked` (these two replace those above), single keys of "
+        "`session`, `approver` and `otherwise`. The settings of sudo also apply to sudo-i, and those of su to su-l, "
+        "unless these have settings of their own.",
     ),
 )
 

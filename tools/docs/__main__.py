@@ -88,7 +88,7 @@ def _of_the_portal() -> Fills:
 
 @main.command()
 def pages() -> None:
-    """Write the pages in docs/ that are made from the program."""
+    """Write the pages in docs/ that are made from the program, and config/iampass.yaml."""
     for name, page in (
         ("acts", import_module("tools.docs.acts_reference").page),
         ("acts-protocol", import_module("tools.docs.acts_protocol").page),
@@ -101,6 +101,7 @@ def pages() -> None:
         ("gateway-settings", settings_reference.gateway().page),
     ):
         (ROOT / f"docs/{name}.md").write_text(page(), encoding="utf-8")
+    (ROOT / "config/iampass.yaml").write_text(settings_reference.installed_file(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The pages about the settings: docs/settings.md and iampass.yaml(5); docs/gateway-settings.md and gateway.yaml(5);
-portal.yaml(5)."""
+portal.yaml(5). And config/iampass.yaml, which is installed."""
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -132,7 +133,7 @@ class Reference:
         """The page in docs/."""
         parts = [f"{self.head}{self.introduction}\n## Keys of {self.title[0]}\n", *_table(self._top)]
         for name, section, shared in self._sections():
-            parts += [f"\n### {name}\n\n{section.doc}\n", *_table(section.keys, shared)]
+            parts += [f"\n### {name}\n\n{section.description}\n", *_table(section.keys, shared)]
         return "\n".join([*parts, self.also])
 
     def fill(self, page: Page) -> None:
@@ -145,7 +146,7 @@ class Reference:
         _definitions(page, self._top)
         for name, section, shared in self._sections():
             page.subheading(name)
-            page.text(section.doc)
+            page.text(section.description)
             _definitions(page, section.keys, shared)
         markdown.put(page, self.also + self.after)
 
@@ -184,6 +185,31 @@ HOST = Reference(
 )
 
 
+def installed_file() -> str:
+    """config/iampass.yaml: the keys at their defaults, below the comments of the schema."""
+    lines = [
+        "# Settings of pam-iampass. All keys: iampass.yaml(5).",
+        "# After each change: pam-iampass check",
+    ]
+    for entry in SCHEMA:
+        lines.append("")
+        if isinstance(entry, Key):
+            lines += [*_commented(entry.comment), f"{entry.name}: {entry.written_default()}".rstrip()]
+        else:
+            own = [key for key in entry.keys if key.comment and key not in SHARED]
+            of_keys = [f"{key.name}: {key.comment[0].lower()}{key.comment[1:]}" for key in own]
+            lines += _commented(" ".join([entry.comment, *of_keys]))
+            lines.append(f"{entry.name}:{' {}' if entry.named else ''}")
+            if not entry.named:
+                lines += [f"  {key.name}: {key.written_default()}" for key in entry.keys]
+    return "\n".join([*lines, ""])
+
+
+def _commented(text: str) -> list[str]:
+    lines = text.replace("`", "").splitlines()
+    return [f"# {part}" for line in lines for part in textwrap.wrap(line, 118, break_on_hyphens=False)]
+
+
 def gateway() -> Reference:
     """Of the gateway's settings, which only its own libraries can read."""
     return Reference(
@@ -220,7 +246,7 @@ def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
             yield f"| `{key.name}` | as above | as above | |"
         else:
             value = f"{key.type.description}; for example `{key.type.example}`"
-            yield f"| `{key.name}` | {value} | {_default(key) or 'required'} | {key.doc} |"
+            yield f"| `{key.name}` | {value} | {_default(key) or 'required'} | {key.description} |"
 
 
 def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) -> None:
@@ -231,7 +257,7 @@ def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) ->
         if key not in shared:
             value = f"{key.type.description}, for example `{key.type.example}`."
             default = f"Default: {_default(key)}." if _default(key) else "Required."
-            page.definition(f"`{key.name}`", [key.doc, f"{value[0].upper()}{value[1:]} {default}"])
+            page.definition(f"`{key.name}`", [key.description, f"{value[0].upper()}{value[1:]} {default}"])
 
 
 def _default(key: Key) -> str:

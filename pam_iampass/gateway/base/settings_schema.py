@@ -495,10 +495,10 @@ def template(values: Mapping[str, Any]) -> str:
     lines = ["# Settings of the gateway. All of a fleet's gateways have the same ones."]
     lines += ["# After each change: systemctl restart pam-iampass-gateway", ""]
     for entry in SCHEMA:
-        lines += _wrapped(entry.doc, "# ")
+        lines += _wrapped(entry.description, "# ")
         if isinstance(entry, Key):
             given = entry.name in values
-            value = json.dumps(values[entry.name]) if given else _written_default(entry)
+            value = json.dumps(values[entry.name]) if given else entry.written_default()
             lines.append(f"{'' if given else '# '}{entry.name}: {value}")
         else:
             if entry.name in values:
@@ -511,7 +511,10 @@ def template(values: Mapping[str, Any]) -> str:
                 lines.append("#   default:")
             indent = "#     " if entry.named else "#   "
             for key in entry.keys:
-                lines += [*_wrapped(key.doc, f"{indent}# "), f"{indent}{key.name}: {_written_default(key)}"]
+                lines += [
+                    *_wrapped(key.description, f"{indent}# "),
+                    f"{indent}{key.name}: {key.written_default()}",
+                ]
         lines.append("")
     return "\n".join(lines)
 
@@ -522,9 +525,3 @@ def _flow(values: Mapping[str, Any]) -> str:
 
 def _wrapped(text: str, prefix: str) -> list[str]:
     return textwrap.wrap(text, 118, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False)
-
-
-def _written_default(key: Key) -> str:
-    if key.section is not None:
-        return f"{{{', '.join(f'{each.name}: {_written_default(each)}' for each in key.section.keys)}}}"
-    return "null" if key.default is None else key.default or "[]"

@@ -127,7 +127,7 @@ def test_every_setting_is_described_in_the_words_of_its_own_documentation(pages:
     shown = " ".join(page(pages, "iampass.yaml.5").shown(1000).split())
     for entry in SCHEMA:
         for key in entry.keys if isinstance(entry, Section) else (entry,):
-            assert " ".join(key.doc.replace("`", "").split()) in shown
+            assert " ".join(key.description.replace("`", "").split()) in shown
 
 
 # pam_iampass(8)
