@@ -93,7 +93,7 @@ man: ## Write the man pages to build/man
 	@rm -rf $(BUILD)/man
 	$(PYTHON) -m tools.docs man $(BUILD)/man
 
-pages: ## Write the pages in docs/ that are made from descriptions and docstrings in the code
+pages: ## Write config/iampass.yaml, and the pages in docs/ that are made from descriptions and docstrings in the code
 	$(PYTHON) -m tools.docs pages
 
 completions: ## Write the completions for bash, zsh and fish to build/completions

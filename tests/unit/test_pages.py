@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.test_architecture import FLOOR
+from tests.unit.test_architecture import FLOOR, GATEWAY
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -112,8 +112,31 @@ def test_a_decision_is_a_short_page_with_its_status_and_date_as_in_the_index(pag
     assert listed in (DOCS / "README.md").read_text().splitlines()
 
 
+def architecture() -> str:
+    return (DOCS / "architecture.md").read_text()
+
+
 def test_the_architecture_page_lists_the_rooms_from_top_to_bottom() -> None:
-    rows = re.findall(r"^\| `pam_iampass/(.+)$", (DOCS / "architecture.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `pam_iampass/(.+)$", architecture(), re.MULTILINE)
     rooms = [room for row in rows for room in re.findall(r"(?:^|`)(\w+)(?:/|\.py)`", row.split(" | ")[0])]
     assert sorted(rooms) == sorted(FLOOR)
     assert [FLOOR[room] for room in rooms] == sorted(map(FLOOR.__getitem__, rooms), reverse=True)
+    assert re.findall(r"^\| `(\w+)/` \|", architecture(), re.MULTILINE) == list(GATEWAY)
+
+
+def test_the_architecture_page_is_short_and_so_are_its_cells() -> None:
+    lines = architecture().splitlines()
+    assert len(lines) <= 120
+    cells = [cell for line in lines if line.startswith("|") for cell in line.split("|")]
+    assert [cell for cell in cells if len(re.findall(r"\.(?= |$)", cell.strip())) > 2] == []
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "where-to-change.md"])
+def test_the_files_that_a_page_about_the_code_names_exist(page: str) -> None:
+    for line in (DOCS / page).read_text().splitlines():
+        room = re.match(r"\| `(?:pam_iampass/)?(\w+)/`", line)
+        package = ROOT / "pam_iampass"
+        places = [ROOT, ROOT / "tests", package, package / "gateway"]
+        places += [place / room[1] for place in (package, package / "gateway") if room]
+        for named in re.findall(r"`([\w@.-]+(?:/[\w@.-]+)*(?:/|\.(?:py|c|catalog|sql|md|service)))`", line):
+            assert any((place / named).exists() for place in places), f"{named} is not there"
