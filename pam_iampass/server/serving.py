@@ -169,7 +169,8 @@ class _Server(web.Server):
         self._accepted_of: Counter[str] = Counter()
 
     def accept(self) -> None:
-        """Accept connections from now on."""
+        """Accept connections from now on, for the event loop that calls this."""
+        self._events = asyncio.get_running_loop()
         self._listener.setblocking(False)
         self._accepting.start()
 
@@ -221,7 +222,7 @@ class _Server(web.Server):
                     continue
                 self._accepted += 1
                 self._accepted_of[owner] += 1
-            self._loop.call_soon_threadsafe(self._begin, sock, owner)
+            self._events.call_soon_threadsafe(self._begin, sock, owner)
 
     def _begin(self, sock: socket.socket, owner: str) -> None:
         task = asyncio.create_task(self._hold(sock, owner))

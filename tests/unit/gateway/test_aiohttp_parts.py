@@ -43,7 +43,7 @@ def names(code: CodeType) -> set[str]:
             handler,
             {"_current_request", "_messages", "_request_count", "_request_in_progress", "_task_handler"},
         ),
-        (serving._Server, lambda: web.Server(answer), {"_loop"}),
+        (serving._Server, lambda: web.Server(answer), set()),
         (upstream._Protocol, lambda: ResponseHandler(asyncio.get_running_loop()), set()),
         (upstream._Connector, aiohttp.BaseConnector, {"_create_connection"}),
     ],
@@ -65,6 +65,10 @@ def test_what_they_mean() -> None:
         assert (connection._request_count, connection._current_request) == (0, None)
         assert (len(connection._messages), connection._request_in_progress) == (0, False)
         connection._task_handler.cancel()
+        runner = web.AppRunner(web.Application())
+        await runner.setup()
+        assert {"request_factory", "request_handler"} <= vars(runner.server).keys(), "of the portal's app"
+        await runner.cleanup()
 
     asyncio.run(meaning())
     create: Any = aiohttp.BaseConnector._create_connection
