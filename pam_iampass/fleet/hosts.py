@@ -12,6 +12,15 @@ from pam_iampass.fleet.results import Ended, HostState, Result, number_of
 from pam_iampass.fleet.view import ToAdmins, ToAuditors, View
 
 _RECORD = "whether it was so before"
+_LONGEST_NOTE = 200
+
+
+def note_error(note: str) -> str | None:
+    """Why this cannot be a note on a host, as the end of a sentence. Auditors and other administrators read it in
+    terminals, spreadsheets and pages."""
+    if not note.strip() or not note.isprintable() or len(note) > _LONGEST_NOTE:
+        return f"is not a text of one line and at most {_LONGEST_NOTE} characters"
+    return None
 
 
 @act(
@@ -94,6 +103,25 @@ class SetHostAddresses(OfHost[Result]):
     ] = ()
 
 
+@act(
+    "host_note",
+    "note changed",
+    by={ADMIN},
+    record="the note; empty if it was removed",
+    label="Write a note",
+    says="Administrators and auditors read the note beside the name of {host}. It replaces the earlier note.",
+    done=lambda _: "The note is changed.",
+)
+@dataclass(frozen=True)
+class SetHostNote(OfHost[Result]):
+    """Write the note on this host, in place of the earlier note. An empty note removes it. Administrators and auditors
+    read the note; the host does not get it. Results in the host as it is then."""
+
+    note: Annotated[
+        str, text(note_error, empty=True), Field("Note", "one line; leave it empty to remove the note")
+    ] = ""
+
+
 # Views
 
 
@@ -106,6 +134,7 @@ class HostRow(TypedDict, total=False):
     status: ToAuditors[str]
     admitted: ToAuditors[bool]
     addresses: ToAuditors[list[str]]
+    note: ToAuditors[str | None]
     machine: ToAuditors[str | None]
     joined: ToAuditors[datetime]
     invite: ToAdmins[str]

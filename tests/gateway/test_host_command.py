@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import re
 from collections.abc import Awaitable, Iterator
@@ -212,7 +213,7 @@ def test_the_list_says_when_a_host_was_seen_and_which_were_not_for_a_day(server:
     )
     lines = {line.split()[0]: line for line in run_gateway("host", "list").splitlines()}
     assert ("not for a day" in lines["web1"], "not for a day" in lines["web2"]) == (False, True)
-    assert lines["web1"].endswith("1.2.3    192.0.2.7  2")
+    assert lines["web1"].endswith("1.2.3    192.0.2.7  2     -")
     assert "never: not for a day" in lines["web3"]
     assert "no such host" in run_gateway("host", "list", "--group", "unheard")
 
@@ -277,6 +278,26 @@ def test_an_administrator_sets_the_addresses_of_a_host(server: Postgres) -> None
         ("web", "host_addresses", "192.0.2.8, 2001:db8::8"),
         ("web", "host_addresses", "none"),
         ("db", "host_addresses", "192.0.2.8"),
+    ]
+
+
+def test_an_administrator_writes_a_note_on_a_host(server: Postgres) -> None:
+    add_host(server, "web")
+    note = "=rack 4, ask Zoë"
+    assert run_gateway("host", "note", "web", note) == f"web: {note}\n"
+    assert run_gateway("host", "list").splitlines()[1].endswith(f"  {note}")
+    assert re.search(f"Note +{note}\n", run_gateway("host", "show", "web"))
+    assert json.loads(run_gateway("host", "list", "--json"))["hosts"][0]["note"] == note
+    heading, row = csv.reader(run_gateway("host", "list", "--csv").splitlines())
+    assert (heading[-1], row[-1]) == ("note", f"'{note}"), "for a spreadsheet it is no formula"
+    for arguments in ((), (note, "--none")):
+        assert "--none" in run_gateway("host", "note", "web", *arguments, status=2)
+    assert "one line" in run_gateway("host", "note", "web", "one\ntwo", status=2)
+    assert run_gateway("host", "note", "web", "--none") == "web: no note\n"
+    assert json.loads(run_gateway("host", "list", "--json"))["hosts"][0]["note"] is None
+    assert [(host, fields["what"], fields.get("reason")) for host, fields in records(server)] == [
+        ("web", "host_note", note),
+        ("web", "host_note", None),
     ]
 
 

@@ -24,8 +24,9 @@ WEB = Host(
     *("h-web", "web.example.com", "servers", "the secret", None, HostStatus.ACTIVE, NOW, "i-1"),
     admitted=True,
     addresses=("192.0.2.8",),
+    note="rack 4",
 )
-DB = replace(WEB, id="h-db", name="db.example.com", secret="another secret")
+DB = replace(WEB, id="h-db", name="db.example.com", secret="another secret", note=None)
 
 Use = Callable[[Gateway, Connection], Awaitable[Any]]
 
@@ -104,12 +105,14 @@ def test_a_name_and_an_id_are_taken_once(conninfo: str, keys: KeyFile) -> None:
         "UPDATE host SET status = 'suspended' WHERE id = 'h-web'",
         "UPDATE host SET group_name = 'everything' WHERE id = 'h-web'",
         "UPDATE host SET addresses = '{192.0.2.9}' WHERE id = 'h-web'",
+        "UPDATE host SET note = 'x' WHERE id = 'h-web'",
+        "UPDATE host SET note = NULL WHERE id = 'h-web'",
         "UPDATE host SET machine = 'x' WHERE id = 'h-web'",
         "UPDATE host SET secret = (SELECT secret FROM host WHERE id = 'h-db') WHERE id = 'h-web'",
         "UPDATE host SET secret = s.secret, mac = s.mac FROM host s WHERE s.id = 'h-db' AND host.id = 'h-web'",
         "DELETE FROM host WHERE id = 'h-web'; UPDATE host SET id = 'h-web', name = 'web.example.com'",
         "DELETE FROM host WHERE id = 'h-web'; INSERT INTO host VALUES ('h-web', 'web.example.com', 'servers', 'x', "
-        "NULL, 'active', now(), 'i-1', NULL, true, '{}', 'x')",
+        "NULL, 'active', now(), 'i-1', NULL, true, '{}', NULL, 'x')",
     ],
 )
 def test_a_host_that_was_written_in_the_database_itself_does_not_count(

@@ -66,7 +66,7 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
         gateway.get(f"/{page}").offers for page in ("people/bob", f"hosts/{HOST}", f"hosts/{NEW}")
     )
     assert bob == (_OF_OTHERS if role in ("helpdesk", "admin") else set())
-    of_hosts = {"host_suspend", "host_addresses", "session_end"} if role == "admin" else set()
+    of_hosts = {"host_suspend", "host_addresses", "host_note", "session_end"} if role == "admin" else set()
     assert host - {"session_end"} == of_hosts - {"session_end"}
     assert (
         waiting >= of_hosts | {"host_admit", "host_resume"}
@@ -209,6 +209,13 @@ def test_hosts_that_wait_come_first_and_are_found_by_group_and_status(gateway: S
     assert found("") == [NEW, HOST, "web.example.com"]
     assert found("?group=databases") == [HOST]
     assert found("?status=suspended&name=web") == ["web.example.com"]
+
+
+@pytest.mark.parametrize("role", ["auditor", "admin"])
+def test_the_note_on_a_host_is_in_the_list_and_on_its_page(gateway: ScriptedGateway, role: str) -> None:
+    gateway.roles = ROLES[role]
+    for page in ("/hosts", f"/hosts/{HOST}"):
+        assert "rack 4, ask Zoë" in gateway.get(page).words
 
 
 def test_older_records_are_those_before_the_oldest_that_no_host_has_reported_late(

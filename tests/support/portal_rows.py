@@ -58,6 +58,7 @@ def _host(name: str, **fields: Any) -> Row:
         "status": "active",
         "admitted": True,
         "addresses": ["192.0.2.4"],
+        "note": "rack 4, ask Zoë",
         "machine": "4f1c6dba9d7e4c7f9d3f2f2e0d9a1b2c",
         "joined": _ago(9e6),
         "invite": "i-3fa9",

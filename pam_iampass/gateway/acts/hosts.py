@@ -112,6 +112,13 @@ class SetHostAddresses(declared.SetHostAddresses, Act[Host]):
         return await _changed(work, host, addresses=addresses)
 
 
+class SetHostNote(declared.SetHostNote, Act[Host]):
+    async def change(self, work: Work) -> Host:
+        host = await _lock(work, self.host)
+        work.reason = self.note
+        return await _changed(work, host, note=self.note or None)
+
+
 async def _lock(work: Work, name: str) -> Host:
     """The host of this name, which nobody else changes until the transaction ends. Raises ActRefused."""
     work.host = name

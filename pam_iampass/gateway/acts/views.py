@@ -301,6 +301,7 @@ def host_row(host: Host, seen: Seen) -> HostRow:
         "status": host.status.value,
         "admitted": host.admitted,
         "addresses": list(host.addresses),
+        "note": host.note,
         "machine": host.machine,
         "joined": host.joined_at,
         "invite": host.invite,

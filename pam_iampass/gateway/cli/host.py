@@ -11,11 +11,18 @@ from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option, yes_option
 from pam_iampass.config import value_types
 from pam_iampass.config.value_types import InvalidValue, Network
-from pam_iampass.fleet.hosts import HostRow
+from pam_iampass.fleet.hosts import HostRow, note_error
 from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.act import Act
-from pam_iampass.gateway.acts.hosts import AdmitHost, ResumeHost, SetHostAddresses, SuspendHost, void_invite
+from pam_iampass.gateway.acts.hosts import (
+    AdmitHost,
+    ResumeHost,
+    SetHostAddresses,
+    SetHostNote,
+    SuspendHost,
+    void_invite,
+)
 from pam_iampass.gateway.acts.views import host_row, show_hosts
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.gateway import Gateway
@@ -29,7 +36,7 @@ from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.text import clean
 
 T = TypeVar("T")
-_COLUMNS = ("name", "group", "status", "admitted", "seen", "version", "address", "open_logins")
+_COLUMNS = ("name", "group", "status", "admitted", "seen", "version", "address", "open_logins", "note")
 _STYLES = {HostStatus.ACTIVE: "green", HostStatus.WAITING: "yellow"}
 _EPILOG = """\b
 Examples:
@@ -40,6 +47,7 @@ Examples:
   pam-iampass-gateway host list --unseen                      not for a day
   pam-iampass-gateway host list --csv > hosts.csv             for a spreadsheet
   pam-iampass-gateway host addresses web1.example.com 192.0.2.8 2001:db8::8
+  pam-iampass-gateway host note web1.example.com "rack 4, ask Zoe"
   pam-iampass-gateway host suspend web1.example.com           at once; its open logins go on
   pam-iampass-gateway host suspend web1.example.com --end-logins
   pam-iampass-gateway host remove web1.example.com
@@ -58,7 +66,7 @@ NAME = named("name", host_name_error)
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """Invite hosts; list, admit, suspend and remove them; set their addresses.
+    """Invite hosts; list, admit, suspend and remove them; set their addresses and notes.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -206,10 +214,11 @@ def list_(
                 host["version"] or "-",
                 host["address"] or "-",
                 str(host["open_logins"]),
+                host["note"] or "-",
             )
             for host in found
         ]
-        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "SEEN", "VERSION", "FROM", "OPEN"), rows)
+        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "SEEN", "VERSION", "FROM", "OPEN", "NOTE"), rows)
     elif everything:
         output.line("There is no such host.")
     else:
@@ -255,6 +264,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
             ("Machine", host["machine"] or "not known yet"),
             ("Admitted", "yes" if host["admitted"] else "no: its logins cover none on other hosts"),
             ("Addresses", ", ".join(host["addresses"]) or "not set"),
+            ("Note", host["note"] or "-"),
             ("Joined", f"{_when(host['joined'])} with invite {host['invite']}"),
             *slowed,
             ("Seen", _last_call(host)),
@@ -333,6 +343,22 @@ def addresses(config: Path, name: str, addresses: tuple[str, ...], none: bool) -
         raise click.UsageError("give the addresses of the host, or --none")
     host = _perform(config, SetHostAddresses(name, addresses))
     output.line((host.name, "bold"), f": {', '.join(host.addresses) or 'no addresses'}")
+
+
+@command.command(short_help="Write a note on a host.")
+@click.argument("name", type=NAME)
+@click.argument("note", type=named("note", note_error), required=False)
+@click.option("--none", is_flag=True, help="Remove the note.")
+@config_option
+def note(config: Path, name: str, note: str | None, none: bool) -> None:
+    """Write a note on a host, in place of the earlier note: one line of at most 200 characters. Put it in quotes.
+
+    `host list`, the portal and the log show the note to administrators and auditors. The host does not get it.
+    """
+    if none is (note is not None):
+        raise click.UsageError("give the note, or --none")
+    host = _perform(config, SetHostNote(name, note or ""))
+    output.line((host.name, "bold"), f": {host.note or 'no note'}")
 
 
 def _perform(config: Path, act: Act[T]) -> T:

@@ -89,6 +89,8 @@ class Host(Asker):
     """Whether an administrator has admitted it, whether its group demands that or not."""
     addresses: tuple[str, ...] = ()
     """Its addresses, as an administrator has set them. No other host has any of them."""
+    note: str | None = None
+    """The note of an administrator."""
 
     def is_slowed(self, moment: float) -> bool:
         return self.slowed_until is not None and self.slowed_until.timestamp() > moment
@@ -222,6 +224,7 @@ async def add(gateway: Gateway, connection: Connection, host: Host) -> None:
         "slowed_until": host.slowed_until,
         "admitted": host.admitted,
         "addresses": list(host.addresses),
+        "note": host.note,
     }
     await insert(connection, TABLE, gateway.keys.sealed(TABLE, sealed))
     await insert(connection, "seen", {"host": host.id})
@@ -299,6 +302,7 @@ def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Host:
         slowed_until=values["slowed_until"],
         admitted=values["admitted"],
         addresses=tuple(values["addresses"]),
+        note=values["note"],
     )
 
 

@@ -22,6 +22,7 @@ CREATE TABLE host (
     slowed_until timestamptz,           -- the brake
     admitted boolean NOT NULL,          -- whether an administrator has said that it may ask
     addresses text[] NOT NULL,          -- of this host alone, as an administrator has set them
+    note text,                          -- an administrator's, for auditors and administrators
     mac bytea NOT NULL
 );
 

@@ -62,6 +62,10 @@ def test_an_act_is_made_of_its_name_and_parameters_and_compares_by_them() -> Non
         ("bypass", {**BYPASS, "reason": "one\ntwo"}, "reason"),
         ("bypass", {**BYPASS, "reason": "x" * 201}, "reason"),
         ("host_suspend", {"host": "web1;"}, "host"),
+        *(
+            ("host_note", {"host": "web1", "note": value}, "note")
+            for value in (" ", "one\ntwo", "\x1b[2J", "\u202egnp", "\u200b", "\ud800", "x" * 201, None)
+        ),
         ("phone_new", {"person": "alice", "number": "+15551234567"}, "number"),
         ("enroll", {"person": "alice", "number": "555"}, "number"),
         ("enroll", {"person": "alice", "number": "+1 555 123 4567"}, "number"),

@@ -34,6 +34,7 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "hosts": ("web-1,web-2, ", ("web-1", "web-2")),
     "addresses": ("192.0.2.8, 2001:db8::8", ("192.0.2.8", "2001:db8::8")),
     "groups": (" db test, bastion", ("db test", "bastion")),
+    "note": (" rack 4 ", "rack 4"),
     "end_codes": ("yes", True),
     "end_logins": ("yes", True),
     "sends": ("yes", True),
