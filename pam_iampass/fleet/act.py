@@ -75,6 +75,17 @@ def seconds(most: float) -> Check:
     return check
 
 
+def number(most: int) -> Check:
+    """A whole number from 1 to `most`."""
+
+    def check(value: object) -> str | None:
+        if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most:
+            return None
+        return f"must be a whole number from 1 to {most}"
+
+    return check
+
+
 def flag(value: object) -> str | None:
     """The check of a parameter that is True or False."""
     return None if isinstance(value, bool) else "must be true or false"

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, TypedDict
 
-from pam_iampass.fleet.act import ADMIN, Field, OfHost, act, flag, text, texts
+from pam_iampass.config.value_types import InvalidValue, name_error, network
+from pam_iampass.fleet.act import ADMIN, Declared, Field, OfHost, act, flag, number, seconds, text, texts
 from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.fleet.results import Ended, HostState, Result, number_of
 from pam_iampass.fleet.view import ToAdmins, ToAuditors, View
 
 _RECORD = "whether it was so before"
 _LONGEST_NOTE = 200
+_LONGEST_INVITE = 3650 * 86400.0
+MOST_USES = 10_000
+"""How many hosts can join with one invite, at most."""
 
 
 def note_error(note: str) -> str | None:
@@ -21,6 +25,43 @@ def note_error(note: str) -> str | None:
     if not note.strip() or not note.isprintable() or len(note) > _LONGEST_NOTE:
         return f"is not a text of one line and at most {_LONGEST_NOTE} characters"
     return None
+
+
+def network_error(text: str) -> str | None:
+    """Why this is no network, as the end of a sentence."""
+    try:
+        network(text)
+    except InvalidValue as invalid:
+        return f"{invalid.what}: {invalid.remedy}"
+    return None
+
+
+@act("host_invite", "invite for a host", record="how many hosts can join, which ones, and until when")
+@dataclass(frozen=True)
+class InviteHost(Declared[Result]):
+    """Make an invite with which hosts join a group. Results in the invite: anyone who has it can join a host of the
+    group, by the name and from the network to which it is bound."""
+
+    group: Annotated[str, text(name_error)]
+    seconds: Annotated[float, seconds(_LONGEST_INVITE)]
+    uses: Annotated[int, number(MOST_USES)] = 1
+    name: Annotated[str, text(host_name_error, empty=True)] = ""
+    network: Annotated[str, text(network_error, empty=True)] = ""
+
+
+@act("host_revoke", "invite of a host revoked")
+@dataclass(frozen=True)
+class RevokeInvite(Declared[Result]):
+    """Make an invite void. Hosts that have joined with it stay."""
+
+    invite: Annotated[str, text(host_name_error)]
+
+
+@act("host_remove", "host removed")
+@dataclass(frozen=True)
+class RemoveHost(OfHost[Result]):
+    """Remove a host: its credential is worth nothing from then on, and its sessions end. The invite with which it has
+    joined is void, unless it is for several hosts of a network and nobody suspects the host."""
 
 
 @act(

@@ -153,11 +153,8 @@ STATES: Mapping[str, tuple[str, str]] = {
 """The same for sessions, hosts and people. What is active needs no word."""
 ENTRIES: Mapping[str, str] = {
     **{name: act.declared.entry for name, act in DECLARED.items()},
-    "host_invite": "invite for a host",
     "host_joined": "host has joined",
     "host_left": "host has left",
-    "host_remove": "host removed",
-    "host_revoke": "invite of a host revoked",
     "invited": "link for a first phone",
     "restored_confirm": "restored database accepted",
     "sign_in": "signed in",

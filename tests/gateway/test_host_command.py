@@ -142,7 +142,7 @@ def test_an_invite_can_be_revoked(server: Postgres) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--group", "web"], "there is no group web"),
+        (["--group", "web"], 'the group "web" is not in the settings'),
         (["--name", "Web"], "is not a host name in lower case"),
         (["--network", "192.0.2.1/24"], "has bits set"),
         (["--uses", "0"], "0"),

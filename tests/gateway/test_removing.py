@@ -178,13 +178,19 @@ def test_one_act_suspends_a_host_and_ends_its_open_logins(place: GatewayCommand,
     assert host.poll(kept) == "closed"
 
 
+@pytest.mark.parametrize(("verb", "option"), [("suspend", "--end-logins"), ("remove", "--yes")])
 def test_logins_that_iampass_could_not_end_with_their_host_are_an_error_and_a_gateway_goes_on(
-    soon: None, place: GatewayCommand, host: HostCaller, monkeypatch: pytest.MonkeyPatch
+    soon: None,
+    place: GatewayCommand,
+    host: HostCaller,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    option: str,
 ) -> None:
     monkeypatch.setattr(steps, "AGAIN_SECONDS", 0.0)
     _approved(place, host)
     place.sandbox.misbehave("end", HttpStatus(503), times=None)
-    said = place.said("host", "suspend", f"name-of-{HOST}", "--end-logins", status=1)
+    said = place.said("host", verb, f"name-of-{HOST}", option, status=1)
     assert "Not ended at IAMPASS" in said
     place.sandbox.behave()
     wait_until(lambda: place.sandbox.sessions[0].ended_by, "no gateway goes on")

@@ -36,8 +36,7 @@ phone need not; somebody who has reported it lost, or whose phone IAMPASS has no
 one is registered. What is refused is a record (`refused`, with the reason), which names another person in the reason
 only; of what is done and refused in one sign-in there are 60 a minute.
 
-What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `host invite`,
-`host revoke`, `host remove`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,
+What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,
 `user remove` and `user sync`. If one of these is stopped, run it again: a gateway goes on with no more than ends of
 sessions. Meanwhile nobody is let in who should not be. A person is written here once IAMPASS knows the token: if `user
 add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token without a phone that nobody here has, and

@@ -77,6 +77,8 @@ class Work:
     host: str | None = None
     reason: str = ""
     """The result, for the record."""
+    invite: str = ""
+    """The id of the invite that it concerns."""
     sign_in: SignIn | None = None
     """The sign-in of the actor; None for root's command."""
     phone: Phone | None = None
@@ -193,6 +195,7 @@ async def _change(work: Work, act: Act[T]) -> T:
         host=work.host,
         person=work.person,
         reason=work.reason,
+        invite=work.invite,
     )
     return done
 

@@ -1,23 +1,22 @@
-"""Acts for one host: whether it may ask."""
+"""Acts for hosts: which ones join, whether one may ask, and what is known of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pam_iampass.config.value_types import address_of_machine
+from pam_iampass.config.value_types import address_of_machine, network
 from pam_iampass.errors import shown
 from pam_iampass.fleet import hosts as declared
 from pam_iampass.fleet.results import Ended, HostState
 from pam_iampass.gateway.acts.act import Act, Work
-from pam_iampass.gateway.acts.names import lock_host
+from pam_iampass.gateway.acts.names import UnknownName, lock_host, unknown_host
 from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.calls import joining
 from pam_iampass.gateway.hosts import hosts
-from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.people import steps
 from pam_iampass.gateway.requests import sessions
 from pam_iampass.gateway.sign_in.actors import ActRefused
@@ -42,6 +41,58 @@ class SuspendedHost:
     """A sentence about the other hosts that have joined with it; empty if there is none."""
     ended: EndedSessions
     """Its requests on phones, and its open logins if they were to end."""
+
+
+@dataclass(frozen=True)
+class RemovedHost:
+    """What followed when a host was removed."""
+
+    void_invite: str | None
+    """As in SuspendedHost."""
+    good_invite: str | None
+    """The id of the invite with which it has joined, if hosts can still join with it."""
+    ended: EndedSessions
+    """Its open sessions."""
+
+
+class InviteHost(declared.InviteHost, Act[tuple[Invite, str]]):
+    """Results in the invite, and the word that an administrator gives to a host."""
+
+    async def change(self, work: Work) -> tuple[Invite, str]:
+        groups = work.gateway.settings.groups
+        if self.group not in groups:
+            there = f"; there is {', '.join(sorted(groups))}" if groups else ""
+            what = f"the group {shown(self.group)} is not in the settings{there}"
+            raise ActRefused(what, "see `groups` in gateway.yaml")
+        bound = network(self.network) if self.network else None
+        terms = self.group, self.uses, self.seconds, self.name or None, bound
+        made, word = await joining.invite(work.gateway, work.connection, *terms)
+        work.host, work.invite, work.reason = made.name, made.id, made.terms
+        return made, word
+
+
+class RevokeInvite(declared.RevokeInvite, Act[bool]):
+    async def change(self, work: Work) -> bool:
+        if not await hosts.remove_invite(work.connection, self.invite):
+            raise UnknownName("there is no such invite", "see: pam-iampass-gateway host list")
+        work.invite = self.invite
+        return True
+
+
+class RemoveHost(declared.RemoveHost, Act[RemovedHost]):
+    async def change(self, work: Work) -> RemovedHost:
+        gateway, connection = work.gateway, work.connection
+        work.host = self.host
+        sessions.lock_host(connection, self.host)
+        void, good = await _void_invite(work, self.host, retires=True)
+        removed, found = await sessions.remove_host(gateway, connection, self.host)
+        if not removed:
+            raise await unknown_host(connection, self.host)
+        await steps.add_ended_sessions(gateway, connection, [session.id for session in found])
+        return RemovedHost(void, good, EndedSessions(found))
+
+    async def after(self, gateway: Gateway, done: RemovedHost) -> RemovedHost:
+        return replace(done, ended=await end_sessions(gateway, done.ended))
 
 
 class AdmitHost(declared.AdmitHost, Act[Host]):
@@ -79,7 +130,7 @@ class SuspendHost(declared.SuspendHost, Act[SuspendedHost]):
     async def change(self, work: Work) -> SuspendedHost:
         gateway, connection = work.gateway, work.connection
         host = await _lock(work, self.host)
-        void, _ = await void_invite(connection, self.host, by=work.actor.fields)
+        void, _ = await _void_invite(work, self.host)
         reasons = [_UNCHANGED] if host.status is HostStatus.SUSPENDED else []
         host = await _changed(work, host, status=HostStatus.SUSPENDED)
         if self.end_logins:
@@ -133,11 +184,9 @@ def _refused(host: Host) -> ActRefused:
     return ActRefused(f"{host.name} is {host.status.value}", _REMEDIES[host.status].format(host.name))
 
 
-async def void_invite(
-    connection: Connection, host: str, *, by: Mapping[str, str] | None = None, retires: bool = False
-) -> tuple[str | None, str | None]:
-    """As `void_invite_of`, with a record that names the actor; None: the administrator who runs this command."""
-    void, stays = await hosts.void_invite_of(connection, host, retires=retires)
+async def _void_invite(work: Work, host: str, *, retires: bool = False) -> tuple[str | None, str | None]:
+    """As `void_invite_of`, with a record."""
+    void, stays = await hosts.void_invite_of(work.connection, host, retires=retires)
     if void:
-        await records.act(connection, "host_revoke", by=by, host=host, invite=void)
+        await records.act(work.connection, "host_revoke", by=work.actor.fields, host=host, invite=void)
     return void, stays

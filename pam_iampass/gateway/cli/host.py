@@ -8,30 +8,30 @@ from typing import Any, TypeVar
 import click
 
 from pam_iampass.cli import Verbs, output
-from pam_iampass.cli.parameters import DURATION, Parsed, csv_option, json_option, yes_option
-from pam_iampass.config import value_types
-from pam_iampass.config.value_types import InvalidValue, Network
-from pam_iampass.fleet.hosts import HostRow, note_error
+from pam_iampass.cli.parameters import DURATION, csv_option, json_option, yes_option
+from pam_iampass.fleet.hosts import MOST_USES, HostRow, network_error, note_error
 from pam_iampass.fleet.names import host_address_error, host_name_error
-from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.hosts import (
     AdmitHost,
+    InviteHost,
+    RemoveHost,
     ResumeHost,
+    RevokeInvite,
     SetHostAddresses,
     SetHostNote,
     SuspendHost,
-    void_invite,
 )
+from pam_iampass.gateway.acts.names import UnknownName, find_host
+from pam_iampass.gateway.acts.sessions import EndedSessions
 from pam_iampass.gateway.acts.views import host_row, show_hosts
-from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import DEFAULT_GROUP
 from pam_iampass.gateway.calls import joining
-from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named, with_gateway
+from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus, Invite
-from pam_iampass.gateway.requests import asking, sessions
 from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.text import clean
 
@@ -52,13 +52,6 @@ Examples:
   pam-iampass-gateway host suspend web1.example.com --end-logins
   pam-iampass-gateway host remove web1.example.com
 """
-
-
-def _network(text: str) -> Network:
-    try:
-        return value_types.network(text)
-    except InvalidValue as invalid:
-        raise ValueError(f"{invalid.what}: {invalid.remedy}") from None
 
 
 NAME = named("name", host_name_error)
@@ -82,11 +75,11 @@ def command() -> None:
 @click.option("--name", type=NAME, help="Only the host of this name can use it.")
 @click.option(
     "--network",
-    type=Parsed("network", _network),
+    type=named("network", network_error),
     help="It can be used from there only, such as 192.0.2.0/24.",
 )
 @click.option(
-    "--uses", type=click.IntRange(1, 10_000), default=1, show_default=True, help="How many hosts can join."
+    "--uses", type=click.IntRange(1, MOST_USES), default=1, show_default=True, help="How many hosts can join."
 )
 @click.option(
     "--for", "seconds", type=DURATION, default="1h", show_default=True, help="How long it can be used."
@@ -97,7 +90,7 @@ def invite(
     config: Path,
     group: str,
     name: str | None,
-    network: Network | None,
+    network: str | None,
     uses: int,
     seconds: int,
     as_json: bool,
@@ -108,21 +101,13 @@ def invite(
     --network if it is kept anywhere, and see `host revoke`. The group must be in gateway.yaml.
     """
 
-    async def go(gateway: Gateway) -> tuple[Invite, str, str]:
-        groups = gateway.settings.groups
-        if group not in groups:
-            there = f"; there is {', '.join(sorted(groups))}" if groups else ""
-            raise click.ClickException(f"there is no group {group} in {config}{there}")
-        async with gateway.database.transaction() as connection:
-            made, word = await joining.invite(gateway, connection, group, uses, seconds, name, network)
-            await records.act(connection, "host_invite", host=name, reason=_terms(made), invite=made.id)
-        return made, word, joining.url(gateway.settings)
-
-    made, word, url = with_gateway(config, go)
+    with command_gateway(config) as gateway:
+        made, word = gateway.perform(InviteHost(group, seconds, uses, name or "", network or ""))
+        url = joining.url(gateway.settings)
     if as_json:
         output.show_json({**_invite_object(made), "url": url, "invite": word})
         return
-    output.line(f"Invite {made.id}: {_terms(made)}")
+    output.line(f"Invite {made.id}: {made.terms}")
     output.line("On the host, as root:")
     output.line(f"    pam-iampass join {url} {word}" + (f" --name {made.name}" if made.name else ""))
 
@@ -134,17 +119,10 @@ def invite(
 def revoke(config: Path, id: str, if_exists: bool) -> None:
     """Make an invite useless. Hosts that have joined with it stay. ID is the first part of the invite."""
 
-    async def go(gateway: Gateway) -> bool:
-        async with gateway.database.transaction() as connection:
-            removed = await hosts.remove_invite(connection, id.partition(".")[0])
-            if removed:
-                await records.act(connection, "host_revoke", invite=id.partition(".")[0])
-            return removed
-
-    removed = with_gateway(config, go)
-    if not (removed or if_exists):
-        raise click.ClickException("there is no such invite; see: pam-iampass-gateway host list")
-    output.line("Revoked." if removed else "There is no such invite.")
+    with command_gateway(config) as gateway:
+        act = RevokeInvite(id.partition(".")[0])
+        revoked = gateway.perform(act, unknown=False if if_exists else None)
+    output.line("Revoked." if revoked else "There is no such invite.")
 
 
 @command.command("list", short_help="Show the hosts, and the invites that can still be used.")
@@ -179,12 +157,12 @@ def list_(
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
 
-    async def go(gateway: Gateway) -> tuple[list[HostRow], list[str], list[Invite]]:
-        async with gateway.database.transaction() as connection:
-            found, tampered = await show_hosts(gateway, connection, Actor.root())
-            return found, tampered, await hosts.invites(gateway, connection)
+    async def read(inner: Gateway, connection: Connection) -> tuple[list[HostRow], list[str], list[Invite]]:
+        found, tampered = await show_hosts(inner, connection, Actor.root())
+        return found, tampered, await hosts.invites(inner, connection)
 
-    everything, tampered, invites = with_gateway(config, go)
+    with command_gateway(config) as gateway:
+        everything, tampered, invites = gateway.reading(read)
     found = [
         host
         for host in everything
@@ -229,7 +207,7 @@ def list_(
         )
     if invites and not (groups or statuses or unseen or as_csv):
         output.line("")
-        output.table(("INVITE", "TERMS"), [(invite.id, _terms(invite)) for invite in invites])
+        output.table(("INVITE", "TERMS"), [(invite.id, invite.terms) for invite in invites])
 
 
 def _csv_row(host: HostRow) -> list[str]:
@@ -244,13 +222,13 @@ def _csv_row(host: HostRow) -> list[str]:
 def show(config: Path, name: str, as_json: bool) -> None:
     """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
 
-    async def go(gateway: Gateway) -> HostRow:
-        async with gateway.database.transaction() as connection:
-            found = await names.find_host(gateway, connection, name)
-            seen = await hosts.seen(connection)
-            return host_row(found, seen.get(found.id, hosts.NEVER_SEEN))
+    async def read(inner: Gateway, connection: Connection) -> HostRow:
+        found = await find_host(inner, connection, name)
+        seen = await hosts.seen(connection)
+        return host_row(found, seen.get(found.id, hosts.NEVER_SEEN))
 
-    host = with_gateway(config, go)
+    with command_gateway(config) as gateway:
+        host = gateway.reading(read)
     if as_json:
         output.show_json(output.for_programs(host))
         return
@@ -312,9 +290,7 @@ def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> No
     _say_void(done.void_invite)
     if done.others:
         output.line(done.others)
-    for error in done.ended.errors:
-        output.line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
-    ctx.exit(1 if done.ended.errors else 0)
+    _exit(ctx, done.ended)
 
 
 @command.command(short_help="Undo `suspend`.")
@@ -377,42 +353,42 @@ def _show_status(host: Host) -> None:
 @if_exists_option
 @yes_option()
 @config_option
-def remove(config: Path, name: str, if_exists: bool, yes: bool) -> None:
+@click.pass_context
+def remove(ctx: click.Context, config: Path, name: str, if_exists: bool, yes: bool) -> None:
     """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
 
     The invite with which it has joined is void, unless it is for several hosts and bound to a network. If an attacker
     has taken the host over, `host suspend` it first: then no invite stays.
 
     Where it is used, logins on it are denied, unless it leaves (pam-iampass leave) or joins anew.
+
+    The exit status is 0, or 1 if the command failed or IAMPASS has not ended everything yet. The gateways go on with
+    the rest.
     """
     if not yes:
         output.confirm(f"Remove {name}?")
 
-    async def go(gateway: Gateway) -> tuple[bool, int, str | None, str | None]:
-        async with gateway.database.transaction() as connection:
-            sessions.lock_host(connection, name)
-            void, stays = await void_invite(connection, name, retires=True)
-            removed, kept = await sessions.remove_host(gateway, connection, name)
-            if removed:
-                await records.act(connection, "host_remove", host=name)
-            elif not if_exists:
-                raise await names.unknown_host(connection, name)
-        return removed, await asking.end_sessions(gateway, kept), void, stays
-
-    removed, left, void, stays = with_gateway(config, go)
-    if not removed:
+    try:
+        done = _perform(config, RemoveHost(name))
+    except UnknownName:
+        if not if_exists:
+            raise
         output.line(f"There is no host {name}.")
         return
     output.line((name, "bold"), " is removed.")
-    _say_void(void)
-    if stays:
+    _say_void(done.void_invite)
+    if done.good_invite:
         output.line(
-            f"Its invite {stays} is still good in its network. If the host was taken over, make it void:"
+            f"Its invite {done.good_invite} is still good in its network. If the host was taken over, make it void:"
         )
-        output.line(f"    pam-iampass-gateway host revoke {stays}")
-    if left:
-        what = f"{output.count(left, 'session')} could not be ended at IAMPASS, and will end when the time is over"
-        raise click.ClickException(what)
+        output.line(f"    pam-iampass-gateway host revoke {done.good_invite}")
+    _exit(ctx, done.ended)
+
+
+def _exit(ctx: click.Context, ended: EndedSessions) -> None:
+    for error in ended.errors:
+        output.line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
+    ctx.exit(1 if ended.errors else 0)
 
 
 def _say_void(void: str | None) -> None:
@@ -422,13 +398,6 @@ def _say_void(void: str | None) -> None:
 
 def _when(moment: Any) -> str:
     return output.moment(moment.timestamp())
-
-
-def _terms(invite: Invite) -> str:
-    name = f" named {invite.name}" if invite.name else ""
-    network = f" in {invite.network}" if invite.network else ""
-    uses = output.count(invite.uses_left, "host")
-    return f"{uses}{name}{network}, group {invite.group}, until {_when(invite.expires_at)}"
 
 
 def _status(host: HostRow) -> output.Part:

@@ -18,6 +18,7 @@ from typing import Any
 from psycopg.rows import DictRow
 
 from pam_iampass.config.value_types import Network
+from pam_iampass.fleet.results import number_of
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -330,6 +331,16 @@ class Invite:
     """The only host that may use it."""
     network: Network | None = None
     """The only network from which it may be used."""
+
+    @property
+    def terms(self) -> str:
+        """How many hosts can join with it, which ones, and until when, in words."""
+        name = f" named {self.name}" if self.name else ""
+        network = f" in {self.network}" if self.network else ""
+        until = f"{self.expires_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        return (
+            f"{number_of(self.uses_left, 'host', 'hosts')}{name}{network}, group {self.group}, until {until}"
+        )
 
 
 async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invite | None:

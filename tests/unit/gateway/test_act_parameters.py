@@ -27,6 +27,8 @@ NEEDED: dict[str, object] = {
     "label": "laptop",
     "answer": "{}",
     "passkey": "A" * 43,
+    "group": "servers",
+    "invite": "i-aaaaaaaaaaaa",
     "session": "5f0c1f6e-0f6a-4d8e-9d43-5d4b3c0c2b11",
 }
 
@@ -65,6 +67,16 @@ def test_an_act_is_made_of_its_name_and_parameters_and_compares_by_them() -> Non
         *(
             ("host_note", {"host": "web1", "note": value}, "note")
             for value in (" ", "one\ntwo", "\x1b[2J", "\u202egnp", "\u200b", "\ud800", "x" * 201, None)
+        ),
+        *(
+            ("host_invite", {"group": "servers", "seconds": 60, **wrong}, next(iter(wrong)))
+            for wrong in (
+                {"uses": 0},
+                {"uses": True},
+                {"uses": 10**6},
+                {"network": "192.0.2.1/24"},
+                {"name": "Web"},
+            )
         ),
         ("phone_new", {"person": "alice", "number": "+15551234567"}, "number"),
         ("enroll", {"person": "alice", "number": "555"}, "number"),
