@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated, Any, Callable, ClassVar, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from pam_iampass.fleet.names import host_name_error, person_name_error
@@ -53,12 +54,12 @@ def text(error: Callable[[str], str | None], *, empty: bool = False) -> Check:
     return check
 
 
-def texts(error: Callable[[str], str | None]) -> Check:
+def texts(error: Callable[[str], str | None], most: int = _MOST) -> Check:
     """A tuple of such texts."""
 
     def check(value: object) -> str | None:
-        if not isinstance(value, tuple) or len(value) > _MOST:
-            return f"must be a list of at most {_MOST} texts"
+        if not isinstance(value, tuple) or len(value) > most:
+            return f"must be a list of at most {most} texts"
         return next(filter(None, map(text(error), value)), None)
 
     return check
@@ -84,6 +85,11 @@ def number(most: int) -> Check:
         return f"must be a whole number from 1 to {most}"
 
     return check
+
+
+def time(value: object) -> str | None:
+    """The check of a parameter that is a time."""
+    return None if isinstance(value, datetime) else "must be a time"
 
 
 def flag(value: object) -> str | None:

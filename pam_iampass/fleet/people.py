@@ -1,4 +1,4 @@
-"""People: what lets one in without the phone, their limits, and what is shown of them."""
+"""People: what is written of them, what lets one in without the phone, their limits, and what is shown of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,64 @@ from datetime import datetime
 from typing import Annotated, TypedDict
 
 from pam_iampass.config.value_types import LONGEST_BYPASS, name_error, reason_error
-from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Field, OfPerson, act, seconds, text, texts
+from pam_iampass.fleet.act import (
+    ADMIN,
+    HELPDESK,
+    SELF,
+    Field,
+    OfPerson,
+    act,
+    flag,
+    seconds,
+    text,
+    texts,
+    time,
+)
 from pam_iampass.fleet.names import host_name_error
+from pam_iampass.fleet.phones import display_name_error, number_error
 from pam_iampass.fleet.results import Codes, Number, Result, Until
 from pam_iampass.fleet.view import ToAll, ToHelpers, ToStaff, View
 
 _TIMES = {"900": "15 minutes", "3600": "1 hour", "14400": "4 hours", "28800": "8 hours", "86400": "1 day"}
+
+_MOST_GROUPS = 10_000
+
+
+@dataclass(frozen=True)
+class OfReadPerson(OfPerson[Result]):
+    """An act that concerns a person as the administrator, or the directory, has found them."""
+
+    changed_at: Annotated[datetime | None, time]
+    """When the person that was read was last changed: one who was changed since is left alone."""
+
+
+@dataclass(frozen=True)
+class _Described(OfReadPerson):
+    groups: Annotated[tuple[str, ...], texts(name_error, _MOST_GROUPS)]
+    display_name: Annotated[str, text(display_name_error, empty=True)]
+    phone_number: Annotated[str, text(number_error, empty=True)]
+
+
+@act("user_change", "person changed", record="what has changed; of groups, from which to which")
+@dataclass(frozen=True)
+class ChangePerson(_Described):
+    """Write the groups, the name for the app and the phone number of a person, as they are to be. The person is changed
+    only if nobody has changed them since `changed_at`. People of the directory are changed only by `user sync`
+    (`by_directory`), and it changes nobody else."""
+
+    by_directory: Annotated[bool, flag] = False
+
+
+@act("user_leave", "has left the directory", record="how many sessions there are to end")
+@dataclass(frozen=True)
+class LeavePerson(OfReadPerson):
+    """Deny the logins of a person whom the directory has no longer, and end their sessions. Results in the sessions."""
+
+
+@act("user_return", "is in the directory again")
+@dataclass(frozen=True)
+class ReturnPerson(_Described):
+    """Let a person log in again who had left the directory, with the same phone."""
 
 
 @act(

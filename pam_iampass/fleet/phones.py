@@ -17,12 +17,12 @@ _ASKED = "whether IAMPASS is asked for a link, or to send one"
 _NEWS = "a link for a phone"
 
 
-def _number_error(number: str) -> str | None:
+def number_error(number: str) -> str | None:
     """Why this is no phone number in the form that IAMPASS requires, as the end of a sentence."""
     return _error_of(phone_number, number)
 
 
-def _display_name_error(name: str) -> str | None:
+def display_name_error(name: str) -> str | None:
     """Why the app cannot show this name of a person, as the end of a sentence."""
     return _error_of(plain_name, name)
 
@@ -87,9 +87,9 @@ class EnrollPhone(OfPerson[Link]):
     """Have IAMPASS make a link that registers a phone of the person, or send it to any phone number. Results in the
     link: anyone who opens it can approve the person's logins."""
 
-    number: Annotated[str, text(_number_error, empty=True)] = ""
+    number: Annotated[str, text(number_error, empty=True)] = ""
     message: Annotated[str, text(_message_error, empty=True)] = ""
-    display_name: Annotated[str, text(_display_name_error, empty=True)] = ""
+    display_name: Annotated[str, text(display_name_error, empty=True)] = ""
 
 
 @act(

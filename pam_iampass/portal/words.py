@@ -159,11 +159,8 @@ ENTRIES: Mapping[str, str] = {
     "restored_confirm": "restored database accepted",
     "sign_in": "signed in",
     "user_add": "person added",
-    "user_change": "person changed",
-    "user_leave": "has left the directory",
     "user_missing": "missing rows of people accepted",
     "user_remove": "person removed",
-    "user_return": "is in the directory again",
 }
 """What is said of what a record of an act names; of others, the words of its name."""
 PHONES: Mapping[str, tuple[str, str]] = {

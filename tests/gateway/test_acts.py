@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,12 +13,20 @@ from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.act import Act, perform
 from pam_iampass.gateway.acts.hosts import AdmitHost
 from pam_iampass.gateway.acts.names import UnknownName
-from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses, NewCodes, RevokeCodes
+from pam_iampass.gateway.acts.people import (
+    BypassPhone,
+    ChangePerson,
+    EndBypasses,
+    LeavePerson,
+    NewCodes,
+    ReturnPerson,
+    RevokeCodes,
+)
 from pam_iampass.gateway.acts.phones import EnrollPhone, NewPhone, Registration
 from pam_iampass.gateway.acts.sessions import EndSessions, meant
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.people.people import PersonStatus
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 from pam_iampass.gateway.requests import bypasses
 from pam_iampass.gateway.sign_in.actors import Actor, ActRefused, NotPermitted
 from tests.support.gateway import HOST, HostCaller, RunningGateway
@@ -185,6 +194,35 @@ def test_a_name_that_a_person_and_a_host_have_means_the_sessions_of_both(
     gateway_server.add_person(name, "token-of-both")
     both = [EndSessions(person=name), EndSessions(host=name)]
     assert gateway_server.transaction(lambda _, connection: meant(connection, name)) == both
+
+
+def test_a_person_is_changed_as_they_were_read_and_by_whom_they_come_from(
+    gateway_server: RunningGateway,
+) -> None:
+    def change(person: Person, group: str, *, by_directory: bool = False) -> ChangePerson:
+        return ChangePerson(person.name, person.changed_at, (group,), "", "", by_directory)
+
+    def perform_as_root(act: Act[Any]) -> Any:
+        return gateway_server.run(perform(gateway_server.gateway, ROOT, act))
+
+    def now(name: str) -> Any:
+        return gateway_server.transaction(partial(people.find, name=name))
+
+    gateway_server.transaction(lambda g, c: people.change(g, c, "bob", source=Source.LDAP))
+    alice, bob = now("alice"), now("bob")
+    alice_now = perform_as_root(change(alice, "oncall"))
+    for act, why in (
+        (change(alice, "staff"), "was changed meanwhile"),
+        (change(alice_now, "staff", by_directory=True), "was added here"),
+        (change(bob, "staff"), "comes from the directory"),
+        (LeavePerson(alice_now.name, alice_now.changed_at), "is not as the directory was read"),
+        (LeavePerson(bob.name, alice.changed_at), "was changed meanwhile"),
+        (ReturnPerson(bob.name, bob.changed_at, ("staff",), "", ""), "is not as the directory was read"),
+    ):
+        with pytest.raises(ActRefused, match=why):
+            perform_as_root(act)
+    assert (now("alice"), now("bob")) == (alice_now, bob)
+    assert [(each["what"], each["person"]) for each in gateway_server.records] == [("user_change", "alice")]
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,7 @@ def test_who_leaves_cannot_log_in_and_is_removed_after_the_grace_time(place: Pla
         r"bob +leaves +logins are denied; removed at IAMPASS after 20", place.said("user", "sync")
     )
     assert place.person("bob").status is PersonStatus.LEAVING
+    assert place.records[-1] == ("user_leave", "bob", "logins are denied from now on; sessions to end: 0")
     assert token in place.sandbox.users
     assert place.sync()["removed"] == []
     place.use(grace="0s")
@@ -159,6 +160,7 @@ def test_who_returns_in_time_has_the_same_phone(place: Place) -> None:
     assert place.sync()["returning"] == ["bob"]
     after = place.person("bob")
     assert (after.token, after.status) == (before.token, PersonStatus.ACTIVE)
+    assert place.records[-1][:2] == ("user_return", "bob")
 
 
 def test_a_person_who_is_renamed_joins_under_the_new_name_and_leaves_under_the_old_one(place: Place) -> None:

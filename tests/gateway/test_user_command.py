@@ -89,7 +89,7 @@ def test_nobody_is_added_twice_or_changed_by_mistake(place: GatewayCommand) -> N
     place.said("user", "add", "alice", "--group", "admins", "--replace")
     after = place.person("alice")
     assert after == Person(**{**vars(before), "groups": ("admins",), "changed_at": after.changed_at})
-    assert place.records == [("user_change", "alice", "groups; groups admins")]
+    assert place.records == [("user_change", "alice", "groups staff to admins")]
     place.said("user", "add", "alice", "--no-groups", status=2)
     place.said("user", "add", "alice", "--no-groups", "--replace")
     assert place.person("alice").groups == ()
@@ -102,7 +102,7 @@ def test_a_group_is_added_to_the_groups_of_a_person(place: GatewayCommand) -> No
     assert "groups staff, oncall" in place.said(
         "user", "add", "alice", "--group", "oncall", "--group", "staff"
     )
-    assert place.records == [("user_change", "alice", "groups; groups staff, oncall")]
+    assert place.records == [("user_change", "alice", "groups staff to staff, oncall")]
     place.said("user", "add", "alice", "--group", "staff")
     assert place.person("alice").groups == ("staff", "oncall")
     assert len(place.records) == 1

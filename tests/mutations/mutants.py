@@ -491,6 +491,12 @@ MUTANTS = {
             "test_a_key_id_cannot_close_its_quotes",
         ),
         Mutant(
+            "the note on a host turns the line around for everybody who reads it",
+            "not note.strip() or not note.isprintable()",
+            "not note.strip()",
+            "test_what_a_parameter_cannot_be_is_an_error_that_names_it[host_note-parameters30-note]",
+        ),
+        Mutant(
             "unprintable characters are not escaped",
             "character if character.isprintable() else _escape(character)",
             "character",
@@ -2712,6 +2718,18 @@ MUTANTS = {
             "test_whoever_makes_an_act_its_parameters_are_checked[bypass]",
         ),
         Mutant(
+            "a person is changed who was changed since they were read",
+            "if person.changed_at != changed_at:",
+            "if False:",
+            "test_a_person_is_changed_as_they_were_read_and_by_whom_they_come_from",
+        ),
+        Mutant(
+            "the sessions of a host that is removed end at IAMPASS only if it answers then",
+            "await steps.add_ended_sessions(gateway, connection, [session.id for session in found])",
+            "pass",
+            "test_logins_that_iampass_could_not_end_with_their_host_are_an_error_and_a_gateway_goes_on[remove---yes]",
+        ),
+        Mutant(
             "an act is replaced by what is made of it",
             "if any(base in DECLARED.values() for base in cls.__bases__):",
             "if hasattr(cls, 'declared'):",
@@ -2719,8 +2737,8 @@ MUTANTS = {
         ),
         Mutant(
             "the record of an act names the administrator of the process",
-            "by=work.actor.fields,",
-            "by=None,",
+            "by=work.actor.fields,\n        host=work.host",
+            "by=None,\n        host=work.host",
             "test_the_record_of_an_act_names_the_actor_and_how_they_are_known",
         ),
         Mutant(

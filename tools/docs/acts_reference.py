@@ -4,7 +4,7 @@ be read by whom."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pam_iampass.fleet import DECLARED, VIEWS
@@ -36,16 +36,39 @@ phone need not; somebody who has reported it lost, or whose phone IAMPASS has no
 one is registered. What is refused is a record (`refused`, with the reason), which names another person in the reason
 only; of what is done and refused in one sign-in there are 60 a minute.
 
-What changes anything besides is root's alone, and no act: `init`, `certificate`, `migrate`, `restored`, `user add` (groups, names and phone numbers; `enroll` begins with that), `user import`,
-`user remove` and `user sync`. If one of these is stopped, run it again: a gateway goes on with no more than ends of
-sessions. Meanwhile nobody is let in who should not be. A person is written here once IAMPASS knows the token: if `user
-add`, `enroll` or `user sync` is killed between the two, IAMPASS keeps a token without a phone that nobody here has, and
-the next run makes another. A person who is being removed is denied until `user remove` has come to its end. All other
-verbs but `serve` and `serve-acts` only show something.
+[What is no act](#what-is-no-act) says what root of a gateway can change besides.
 
 | act | what it does | parameters | who else may | touch | phone | the record's reason |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+
+_NO_ACTS = """
+## What is no act
+
+`perform` carries out every act, in one transaction. These verbs of `pam-iampass-gateway` cannot work so, or need no
+database. Only root of a gateway can run them. If one is stopped, run it again: until then nobody is let in who should
+not be. All other verbs perform acts, or only show something.
+
+| verb | why it is no act |
+| --- | --- |
+"""
+NO_ACTS: Mapping[str, str] = {
+    "init, migrate, certificate, portal setup": "They make what acts need: the database, its tables, the key, the "
+    "settings and the certificates.",
+    "restored": "It accepts a database that is an old copy. Until then the gateways answer nobody.",
+    "user add, enroll, user import, user sync": "They add people: IAMPASS is told of the token first, and then the row "
+    "is written. Changes of people who are there are acts. If the command is killed between the two, IAMPASS keeps a "
+    "token without a phone that nobody has. The next run makes another token.",
+    "user remove": "The first transaction denies the person's logins. Then IAMPASS deletes the person, and a second "
+    "transaction deletes the row. `user sync` removes people so, too, when their time is over.",
+    "recovery new --from": "The codes on all sheets of a file count, or none: one transaction for all people.",
+    "enroll --mail": "Each mail is recorded before sendmail gets it, so that nobody gets two.",
+    "enroll --from": "It records what it has found of people who need no link. It changes nothing.",
+    "serve, serve-acts": "The services do what hosts and the portal ask for. `serve` also records that its certificate "
+    "is due.",
+    "backup": "It writes a file, and changes nothing in the database.",
+}
+"""Verbs that write without `perform`, each with the reason."""
 
 _VIEWS = """
 ## What may be read
@@ -65,7 +88,8 @@ IAMPASS and secrets of hosts are shown to nobody.
 def page() -> str:
     """The page."""
     acts = "".join(_row(name, act) for name, act in sorted(DECLARED.items()))
-    return _HEAD + acts + _VIEWS + "".join(map(_rows, VIEWS))
+    no_acts = "".join(f"| {_fields(verbs.split(', '))} | {why} |\n" for verbs, why in NO_ACTS.items())
+    return _HEAD + acts + _NO_ACTS + no_acts + _VIEWS + "".join(map(_rows, VIEWS))
 
 
 def _rows(view: View[Any]) -> str:

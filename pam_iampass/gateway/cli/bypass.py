@@ -89,7 +89,7 @@ def command(
 def list_(config: Path, as_json: bool) -> None:
     """Show who is let in without the phone, where, until when, by whom, and why."""
     with command_gateway(config) as gateway:
-        found, tampered = gateway.transaction(bypasses.listing)
+        found, tampered = gateway.reading(bypasses.listing)
     if as_json:
         show_json({"bypasses": [_as_object(bypass) for bypass in found]})
     elif not found:

@@ -20,6 +20,7 @@ from pam_iampass.config.value_types import name_error, plain_name
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.fleet.names import person_name_error
 from pam_iampass.gateway.acts.names import known, tampered
+from pam_iampass.gateway.acts.people import ChangePerson, require_staying
 from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends_of, end_sessions
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
@@ -29,7 +30,7 @@ from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.cli import CommandGateway, named
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token
+from pam_iampass.gateway.people.people import Person, PersonStatus, new_token
 from pam_iampass.text import clean
 
 COLUMNS = ("user", "display_name", "phone", "groups", "mail")
@@ -51,7 +52,7 @@ display_name_option = click.option(
 
 def known_to(gateway: CommandGateway, name: str) -> Person:
     """The person of this name. Raises ActRefused and ClickException."""
-    return gateway.transaction(lambda inner, connection: known(inner, connection, name))
+    return gateway.reading(lambda inner, connection: known(inner, connection, name))
 
 
 def groups_of(person: Person) -> str:
@@ -116,53 +117,17 @@ def add_or_change(
         await records.act(connection, "user_add", person=name, reason=f"{groups_of(person)}{origin}")
         return person
 
-    async def change(inner: Gateway, connection: Connection) -> Person:
-        person = await known(inner, connection, name)
-        wanted = given
-        adds = adds_groups and not replace
-        if adds:
-            wanted = dataclasses.replace(
-                given, groups=tuple(dict.fromkeys((*person.groups, *(given.groups or ()))))
-            )
-        differences = wanted.differences(person)
-        if person.status is PersonStatus.REMOVING:
-            remedy = f"run pam-iampass-gateway user remove {name} to its end"
-            raise EditRefused(f"{shown(name)} is being removed", remedy)
-        if person.status is PersonStatus.LEAVING:
-            raise EditRefused(f"{shown(name)} has left the directory", "see: pam-iampass-gateway user sync")
-        if not replace:
-            if "token" in differences:
-                what = f"{shown(name)} is there already, with another token"
-                raise EditRefused(what, "the phone that is registered with that one counts")
-            if "groups" in differences and not adds:
-                what = f"{shown(name)} is there already, with {groups_of(person)}"
-                raise EditRefused(what, f"omit the groups to keep those; more: user add {name} --group GROUP")
-            if not adds:
-                return person
-            if set(differences) - {"groups"}:
-                raise EditRefused(
-                    f"{shown(name)} is there already", "to change more than groups, give --replace"
-                )
-        if person.source is Source.LDAP and differences:
-            raise EditRefused(f"{shown(name)} comes from the directory", "change the person there")
-        changed = await people.change(inner, connection, name, **differences) if differences else person
-        assert changed is not None  # noqa: S101
-        if differences:
-            what = ", ".join(each.replace("_", " ") for each in differences)
-            await records.act(connection, "user_change", person=name, reason=f"{what}; {groups_of(changed)}")
-        return changed
-
-    async def is_new(inner: Gateway, connection: Connection) -> tuple[bool, list[str]]:
+    async def find(inner: Gateway, connection: Connection) -> tuple[Person | None, list[str]]:
         try:
-            new = await people.find(inner, connection, name) is None
+            found = await people.find(inner, connection, name)
         except Tampered:
             raise tampered(name, "user remove") from None
         statement = "SELECT name FROM person WHERE lower(name) = lower(%s) ORDER BY name"
-        return new, [str(row["name"]) for row in await many(connection, statement, name)]
+        return found, [str(row["name"]) for row in await many(connection, statement, name)]
 
-    is_unknown, alike = gateway.transaction(is_new)
-    if not is_unknown:
-        return gateway.transaction(change), False
+    found, alike = gateway.reading(find)
+    if found is not None:
+        return _change(gateway, found, given, replace, adds_groups), False
     error = people.account_name_error(name)
     if error:
         raise EditRefused(f"{shown(name)} {error}", "write the name of the account on the hosts")
@@ -179,6 +144,36 @@ def add_or_change(
         with suppress(IampassError):
             gateway.call(gateway.application.delete_users([new.token]))
         raise
+
+
+def _change(
+    gateway: CommandGateway, person: Person, given: Given, replace: bool, adds_groups: bool
+) -> Person:
+    """Change a person as `add_or_change` says; the person as they are then. Raises EditRefused."""
+    require_staying(person)
+    name = shown(person.name)
+    adds = adds_groups and not replace
+    if adds:
+        groups = tuple(dict.fromkeys((*person.groups, *(given.groups or ()))))
+        given = dataclasses.replace(given, groups=groups)
+    differences = given.differences(person)
+    if not replace:
+        if "token" in differences:
+            what = f"{name} is there already, with another token"
+            raise EditRefused(what, "the phone that is registered with that one counts")
+        if "groups" in differences and not adds:
+            what = f"{name} is there already, with {groups_of(person)}"
+            remedy = f"omit the groups to keep those; more: user add {person.name} --group GROUP"
+            raise EditRefused(what, remedy)
+        if not adds:
+            return person
+        if set(differences) - {"groups"}:
+            raise EditRefused(f"{name} is there already", "to change more than groups, give --replace")
+    if not differences:
+        return person
+    wanted = dataclasses.replace(person, **differences)
+    described = wanted.groups, wanted.display_name or "", wanted.phone_number or ""
+    return gateway.perform(ChangePerson(person.name, person.changed_at, *described))
 
 
 def phones_of(gateway: CommandGateway, tokens: Mapping[str, str], quiet: bool) -> dict[str, PhoneState]:

@@ -89,7 +89,7 @@ def new(
         if user is None:
             assert sheets is not None  # noqa: S101 - see above
             ctx.exit(make_sheets(gateway, requests, sheets.absolute(), replace=replace, as_json=as_json))
-        left = gateway.transaction(lambda g, c: _left(g, c, user))["left"]
+        left = gateway.reading(lambda g, c: _left(g, c, user))["left"]
         if left and not yes:
             confirm(f"{shown(user)} has {left} unused codes. Replace them?")
         made = gateway.perform(NewCodes(user))
@@ -103,7 +103,7 @@ def new(
 def list_(user: str, config: Path, as_json: bool) -> None:
     """Show how many codes USER has left, and when the others were used. The codes cannot be shown."""
     with command_gateway(config) as gateway:
-        show_left(gateway.transaction(lambda g, c: _left(g, c, user)), "pam-iampass-gateway", as_json)
+        show_left(gateway.reading(lambda g, c: _left(g, c, user)), "pam-iampass-gateway", as_json)
 
 
 @command.command(epilog=_EPILOG, short_help="Revoke all codes of USER.")

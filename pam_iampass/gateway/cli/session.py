@@ -124,7 +124,7 @@ def _meant(gateway: CommandGateway, who: str | None, if_exists: bool) -> list[En
     if who is None:
         return [EndSessions(everything=True)]
     try:
-        return gateway.transaction(lambda _, connection: meant(connection, who))
+        return gateway.reading(lambda _, connection: meant(connection, who))
     except UnknownName:
         if not if_exists:
             raise

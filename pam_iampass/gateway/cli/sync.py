@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import click
 
 from pam_iampass.cli.output import Row, count, line, progress, show_json, table
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.client import IampassError
-from pam_iampass.errors import EditRefused, PamIampassError, shown
-from pam_iampass.gateway.acts.sessions import add_ends_of
+from pam_iampass.errors import PamIampassError, shown
+from pam_iampass.gateway.acts.act import Act
+from pam_iampass.gateway.acts.people import ChangePerson, LeavePerson, ReturnPerson, changes
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -25,9 +26,10 @@ from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_opti
 from pam_iampass.gateway.cli.people import end_now, groups_of, remove_person
 from pam_iampass.gateway.people import directory, people
 from pam_iampass.gateway.people.directory import DirectoryError, Entry, Plan
-from pam_iampass.gateway.people.people import Person, PersonStatus, Source, new_token
+from pam_iampass.gateway.people.people import Person, Source, new_token
 from pam_iampass.text import one_line
 
+T = TypeVar("T")
 NO_ANSWER, TOO_MANY = 3, 4
 _AT_A_TIME = 200  # people who are added at IAMPASS in one call
 _MISSING = (
@@ -135,16 +137,16 @@ class _Sync:
         with progress(self._quiet) as show:
             try:
                 show("Leaving")
-                for person in plan.leaving:
-                    left = "has left the directory; logins are denied from now on"
-                    self._change(person, left, "user_leave", status=PersonStatus.LEAVING)
-                for person in (*plan.leaving, *plan.left):
-                    self._end_sessions(person.name)
+                left = [
+                    (each, self._perform(LeavePerson(each.name, each.changed_at))) for each in plan.leaving
+                ]
+                for person, ended in left:
+                    if ended is not None:
+                        end_now(self._gateway, person.name, ended)
                 for person, entry in plan.changing:
-                    self._change(person, f"by the directory: {_changes(person, entry)}", **entry.values)
+                    self._perform(ChangePerson(*_described(person, entry), by_directory=True))
                 for person, entry in plan.returning:
-                    back = {**entry.values, "status": PersonStatus.ACTIVE}
-                    self._change(person, "is in the directory again", "user_return", **back)
+                    self._perform(ReturnPerson(*_described(person, entry)))
                 for person in (*plan.due, *(person for person, _ in plan.replaced)):
                     show(f"Removing {person.name}")
                     remove_person(self._gateway, person.name)
@@ -159,21 +161,13 @@ class _Sync:
                 self._failures.append("When that is fixed, run the same command again to continue.")
         return self._failures
 
-    def _change(self, person: Person, reason: str, what: str = "user_change", **values: Any) -> None:
-        async def change(inner: Gateway, connection: Connection) -> None:
-            await connection.execute("SELECT 1 FROM person WHERE name = %s FOR UPDATE", (person.name,))
-            if await people.find(inner, connection, person.name) != person:
-                raise EditRefused(f"{shown(person.name)} was changed meanwhile", "run the same command again")
-            await people.change(inner, connection, person.name, **values)
-            await records.act(connection, what, person=person.name, reason=reason)
-
+    def _perform(self, act: Act[T]) -> T | None:
+        """Perform an act; its result, or None if it has failed."""
         try:
-            self._gateway.transaction(change)
+            return self._gateway.perform(act)
         except PamIampassError as error:
             self._failures.append(one_line(error.diagnostics()))
-
-    def _end_sessions(self, name: str) -> None:
-        end_now(self._gateway, name, self._gateway.transaction(lambda g, c: add_ends_of(g, c, name)))
+            return None
 
     def _add(self, entries: Sequence[Entry]) -> None:
         joining = [
@@ -224,24 +218,16 @@ async def _accept_missing(gateway: Gateway, connection: Connection) -> None:
     await records.act(connection, "user_missing", reason="rows of people were deleted in the database")
 
 
-def _changes(person: Person, entry: Entry) -> str:
-    """The changes of a person, in words. Neither names nor numbers stand in records."""
-    words = []
-    if person.groups != entry.groups:
-        words.append(f"groups {', '.join(person.groups) or 'none'} to {', '.join(entry.groups) or 'none'}")
-    words += [
-        key.replace("_", " ")
-        for key, value in entry.values.items()
-        if key != "groups" and getattr(person, key) != value
-    ]
-    return "; ".join(words)
+def _described(person: Person, entry: Entry) -> tuple[str, datetime | None, tuple[str, ...], str, str]:
+    """The person as read, and what the directory says of them: the parameters of an act."""
+    return person.name, person.changed_at, entry.groups, entry.display_name or "", entry.phone_number or ""
 
 
 def _rows(plan: Plan, until: datetime) -> list[Row]:
     local = f"{until.astimezone():%Y-%m-%d %H:%M}"
     rows: list[Row] = [
         *(_row(entry.name, "joins", _groups(entry), "green") for entry in plan.joining),
-        *(_row(person.name, "changes", _changes(person, entry)) for person, entry in plan.changing),
+        *(_row(person.name, "changes", changes(person, entry.values)) for person, entry in plan.changing),
         *(_row(person.name, "returns", "with the same phone", "green") for person, _ in plan.returning),
         *(
             _row(person.name, "leaves", f"logins are denied; removed at IAMPASS after {local}", "yellow")

@@ -329,8 +329,6 @@ class Plan:
     """Another person has the name now, who needs a token and a phone of their own."""
     due: tuple[Person, ...]
     """People who have left long enough ago to be removed at IAMPASS, or whose removal was stopped."""
-    left: tuple[Person, ...]
-    """People who have left, and may still return."""
     problems: tuple[str, ...]
     people: int
     """How many come from the directory and can log in, before the change."""
@@ -393,7 +391,6 @@ def plan(
         tuple(returning),
         tuple(replaced),
         (*due, *stopped),
-        tuple(person for person in left if person not in due),
         tuple(problems),
         sum(person.active for person in from_directory),
     )

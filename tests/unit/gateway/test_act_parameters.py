@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ NEEDED: dict[str, object] = {
     "answer": "{}",
     "passkey": "A" * 43,
     "group": "servers",
+    "groups": (),
+    "display_name": "",
+    "phone_number": "",
+    "changed_at": datetime(2026, 12, 2, tzinfo=timezone.utc),
     "invite": "i-aaaaaaaaaaaa",
     "session": "5f0c1f6e-0f6a-4d8e-9d43-5d4b3c0c2b11",
 }
