@@ -494,7 +494,7 @@ MUTANTS = {
             "the note on a host turns the line around for everybody who reads it",
             "not note.strip() or not note.isprintable()",
             "not note.strip()",
-            "test_what_a_parameter_cannot_be_is_an_error_that_names_it[host_note-parameters30-note]",
+            "test_what_a_parameter_cannot_be_is_an_error_that_names_it",
         ),
         Mutant(
             "unprintable characters are not escaped",
