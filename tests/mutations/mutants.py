@@ -1615,8 +1615,8 @@ MUTANTS = {
         ),
         Mutant(
             "phones that a suspended host has ring go on ringing",
-            "return replace(done, ended=await end_sessions(gateway, done.ended))",
-            "return done",
+            "SuspendedHost:\n        return replace(done, ended=await end_sessions(gateway, done.ended))",
+            "SuspendedHost:\n        return done",
             "test_a_suspended_host_has_no_phone_ring_and_keeps_its_sessions",
         ),
         Mutant(
