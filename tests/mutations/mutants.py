@@ -1562,7 +1562,7 @@ MUTANTS = {
             "a server whose event loop is busy does not answer TCP",
             "self._events.call_soon_threadsafe(self._begin, sock, owner)",
             "self._events.call_soon_threadsafe(self._begin, sock, owner)\n"
-            "            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._loop).result(2)",
+            "            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self._events).result(2)",
             "test_a_server_that_is_busy_answers_tcp",
         ),
         Mutant(
