@@ -59,6 +59,8 @@ NO_ACTS: Mapping[str, str] = {
     "user add, enroll, user import, user sync": "They add people: IAMPASS is told of the token first, and then the row "
     "is written. Changes of people who are there are acts. If the command is killed between the two, IAMPASS keeps a "
     "token without a phone that nobody has. The next run makes another token.",
+    "user sync --accept-missing": "It accepts that rows of people were deleted in the database, after everybody of the "
+    "directory was added. Without the option, `user sync` records an alert and adds nobody.",
     "user remove": "The first transaction denies the person's logins. Then IAMPASS deletes the person, and a second "
     "transaction deletes the row. `user sync` removes people so, too, when their time is over.",
     "recovery new --from": "The codes on all sheets of a file count, or none: one transaction for all people.",

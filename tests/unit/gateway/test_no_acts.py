@@ -24,6 +24,9 @@ WRITING = {
     "sheets._make": "recovery new --from",
     "sheets.commit": "recovery new --from",
     "sync._Sync._insert": "user sync",
+    "sync._Sync.run": "user sync --accept-missing",
+    "sync._accept_missing": "user sync --accept-missing",
+    "sync.sync": "user sync --accept-missing",
 }
 #: Functions that only read, but all at one moment, or behind a lock.
 READING = {"log._followed", "sheets._count", "throttle.show"}
