@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pam_iampass.fleet import hosts, passkeys, people, phones, records, sessions
+from pam_iampass.fleet import denials, hosts, passkeys, people, phones, records, sessions
 from pam_iampass.fleet.act import DECLARED
 from pam_iampass.fleet.view import View
 
@@ -14,6 +14,7 @@ VIEWS: tuple[View[Any], ...] = (
     records.RECORDS,
     passkeys.OWN,
     people.MAY,
+    denials.DENIALS,
     phones.PHONE,
     people.BYPASSES,
     records.HOURS,

@@ -227,8 +227,9 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
         raise GatewayError("NOT_HELPED", "", status=404) if _sees_only_helped(visit) else web.HTTPNotFound
-    may, bypasses, limits, sessions, acts, past = await asyncio.gather(
+    may, why, bypasses, limits, sessions, acts, past = await asyncio.gather(
         _view(visit, "may", person=name),
+        _view(visit, "denials", person=name, host=request.query.get("host", "")),
         _view(visit, "bypasses", person=name),
         _view(visit, "throttle", person=name) if _sees_logins(visit) else _none(),
         _view(visit, "sessions", person=name) if _sees_logins(visit) else _none(),
@@ -241,6 +242,7 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         person=row,
         asks_for_phone=_sees_logins(visit) or name == visit.person,
         may=may.rows,
+        why=why,
         bypasses=bypasses.rows,
         limits=limits.rows[0] if limits.rows else None,
         logins=tree(sessions.rows),

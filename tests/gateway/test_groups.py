@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from pam_iampass.gateway.base import records
+from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import GroupSettings
 from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.hosts import hosts
@@ -284,22 +287,52 @@ def test_the_command_says_whether_a_person_may_log_in_to_a_host_or_why_not(
     def may(person: str, host: str, status: int) -> str:
         return gateway_command.said("user", "may", person, host, status=status)
 
-    assert may("alice", "web1", 0) == "yes\n"
+    assert may("alice", "web1", 0).startswith("yes\n")
     of_web1 = "web1 is of the group servers, which admits the groups staff"
-    assert may("bob", "web1", 1) == f"no: {of_web1}; bob has groups dba\n"
-    assert may("alice", "web2", 1) == "no: web2 is suspended: pam-iampass-gateway host resume web2\n"
-    assert may("alice", "lost1", 1) == (
+    assert may("bob", "web1", 1).startswith(f"no: {of_web1}; bob has groups dba\n")
+    assert may("alice", "web2", 1).startswith("no: web2 is suspended: pam-iampass-gateway host resume web2\n")
+    assert may("alice", "lost1", 1).startswith(
         "no: lost1 is of the group default, which is not in gateway.yaml;"
         " lost1 waits to be admitted: pam-iampass-gateway host admit lost1\n"
     )
     assert '"nobody" is not known here' in may("nobody", "web1", 2)
     assert "there is no host web9" in may("alice", "web9", 2)
-    assert gateway_command.told("user", "may", "alice", "web1") == {"may": True, "why": []}
+    told = gateway_command.told("user", "may", "alice", "web1")
+    assert (told["may"], told["why"]) == (True, [])
     gateway_command.sandbox.misbehave("lost_device", HttpStatus(503), times=None)
     gateway_command.said("phone", "lost", "alice", "--yes", status=1)
     assert "reported lost, and IAMPASS has not disabled it yet" in may("alice", "web1", 1)
     gateway_command.rows("UPDATE schema_version SET version = 0")
     assert "run pam-iampass-gateway migrate" in may("alice", "web1", 2)
+
+
+def test_the_command_says_why_the_last_logins_were_denied_and_which_command_mends_it(
+    gateway_command: GatewayCommand,
+) -> None:
+    gateway_command.said("user", "add", "alice", "--group", "staff")
+    add_host(gateway_command, "web1", "servers")
+    add_host(gateway_command, "web2", "servers", HostStatus.SUSPENDED)
+
+    def causes(host: str, status: int) -> list[tuple[str, str]]:
+        told = gateway_command.told("user", "may", "alice", host, status=status)
+        return [(row["cause"], row["command"]) for row in told["denials"]]
+
+    async def deny(_: object, connection: Connection) -> None:
+        fields = {
+            "outcome": "no_device",
+            "reason": "NO_MOBILE_DEVICE",
+            "service": "sshd",
+            "remote": "192.0.2.7",
+        }
+        await records.write(connection, Kind.DECISION, host="web1", person="alice", **fields)
+
+    assert causes("web1", 0) == [("NO_REQUEST", "")]
+    assert causes("web2", 1)[0] == ("HOST_SUSPENDED", "pam-iampass-gateway host resume web2")
+    gateway_command.transaction(deny)
+    assert causes("web1", 0) == [("NO_MOBILE_DEVICE", "pam-iampass-gateway enroll alice")]
+    shown = gateway_command.said("user", "may", "alice", "web1")
+    assert "sshd from 192.0.2.7: IAMPASS had no phone of the person." in shown
+    assert "\n    pam-iampass-gateway enroll alice\n" in shown
 
 
 # A login

@@ -2792,6 +2792,30 @@ MUTANTS = {
             "not self.helps.isdisjoint(groups)",
             "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[dan-root]",
         ),
+        Mutant(
+            "help desk reads why somebody cannot log in whom it does not help",
+            "(await roles_for_each(gateway, connection, actor, roles_for_all(actor, DENIALS), [name]))[name]",
+            "roles_for_all(actor, DENIALS) | actor.roles",
+            "test_only_who_helps_a_person_reads_why_they_cannot_log_in",
+        ),
+        Mutant(
+            "help desk asks about a host where the person was not denied",
+            "if host not in wanted and Role.ADMIN not in roles:",
+            "if False:",
+            "test_the_help_desk_sees_no_host_but_those_of_denials_within_the_hour",
+        ),
+        Mutant(
+            "help desk sees a host where the person was let in",
+            "for host in last if last[host]",
+            "for host in last",
+            "test_the_help_desk_sees_no_host_but_those_of_denials_within_the_hour",
+        ),
+        Mutant(
+            "what a record says becomes the sentence about a denial",
+            '"says": words.says',
+            '"says": denial.reason if denial and cause == "OTHER" else words.says',
+            "test_no_text_of_a_record_becomes_a_sentence_of_ours",
+        ),
     ),
     "A phone that was reported lost approves nothing, and IAMPASS hears of each act once it answers": (
         Mutant(

@@ -103,6 +103,16 @@ def test_who_has_reported_a_phone_lost_is_told_so_until_there_is_another(gateway
     assert mine.offers == _OWN
 
 
+def test_the_page_of_a_person_says_why_they_cannot_log_in_and_what_mends_it(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("helpdesk",)
+    shown = gateway.get("/people/bob?host=web1")
+    label = OFFERS["throttle_clear"].label
+    assert f"First ask the person. ({label})" in shown.words
+    assert "IAMPASS had no phone of the person. This is over." in shown.words
+    assert ("denials", {"person": "bob", "host": "web1"}) in gateway.asked
+    assert "host" not in shown.all("input", "name"), "only admins name a host"
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_hostile_texts_change_nothing_of_any_page(gateway: ScriptedGateway, role: str) -> None:
     """Whatever the texts are, a page has the same elements with the same attributes."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pam_iampass.fleet import hosts, passkeys, phones, records, sessions
+from pam_iampass.fleet import denials, hosts, passkeys, phones, records, sessions
 from pam_iampass.fleet import people as of_people
 from pam_iampass.fleet.view import View
 from pam_iampass.gateway.base.connection import Connection
@@ -37,6 +37,7 @@ _VIEWS: Mapping[str, View[Any]] = {
     "records": records.RECORDS,
     "hours": records.HOURS,
     "may": of_people.MAY,
+    "denials": denials.DENIALS,
     "phone": phones.PHONE,
     "bypasses": of_people.BYPASSES,
     "attention": records.ATTENTION,

@@ -172,6 +172,32 @@ ROWS: Mapping[str, Sequence[Row]] = {
         },
         {"group": "servers", "may": True, "why": []},
     ],
+    "denials": [
+        {
+            "cause": "BACKOFF",
+            "says": "Requests from the same place were not approved.",
+            "host": HOST,
+            "time": _ago(120),
+            "service": "sshd",
+            "remote": "203.0.113.7",
+            "until": _ago(-300),
+            "is_over": False,
+            "mend": "First ask the person.",
+            "act": "throttle_clear",
+        },
+        {
+            "cause": "NO_MOBILE_DEVICE",
+            "says": "IAMPASS had no phone of the person.",
+            "host": HOST,
+            "time": _ago(600),
+            "service": "sshd",
+            "remote": "203.0.113.7",
+            "until": None,
+            "is_over": True,
+            "mend": "",
+            "act": "",
+        },
+    ],
     "bypasses": [
         {
             "user": "bob",

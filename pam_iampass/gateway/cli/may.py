@@ -9,10 +9,22 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.cli.output import Part, count, line, show_csv, show_json, table
+from pam_iampass.cli.output import (
+    Part,
+    count,
+    finding,
+    for_programs,
+    line,
+    moment,
+    show_csv,
+    show_json,
+    table,
+)
 from pam_iampass.cli.parameters import csv_option, json_option
 from pam_iampass.errors import PamIampassError
+from pam_iampass.fleet.denials import CAUSES, DenialRow
 from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.acts.denials import show_denials
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
@@ -23,6 +35,7 @@ from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus
+from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.text import names as first_names
 
 STATUSES: dict[PersonStatus, tuple[str, str]] = {
@@ -61,7 +74,8 @@ def may(
     as_json: bool,
 ) -> None:
     """Say whether the gateway asks the phone of USER for logins to HOST, or why not. HOST is a name of `host list`. You
-    can leave out the part from a dot on, if only one host then fits.
+    can leave out the part from a dot on, if only one host then fits. Below that, see why logins of USER to HOST were
+    denied within the last hour, whether that is over, and what to do.
 
     With --all: for an access review, show each person with the groups of hosts that admit them, the reason, and what
     keeps them out now. Hosts of one group and status are one row; `host list --csv` has their names. Accounts that a
@@ -84,6 +98,9 @@ def may(
         with command_gateway(config) as gateway:
             person = known_to(gateway, user)
             there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
+            denials = gateway.reading(
+                lambda inner, connection: show_denials(inner, connection, Actor.root(), user, there.name)
+            )
             settings = gateway.settings
     except click.ClickException as error:
         error.exit_code = 2
@@ -95,11 +112,12 @@ def may(
     if person.phone_to_disable:
         why.append(f"the phone of {user} {_LOST}")
     if as_json:
-        show_json({"may": not why, "why": why})
-    elif why:
-        line((f"no: {'; '.join(why)}", "bold red"))
+        shown = [{**for_programs(row), "command": _command(row, user, there.name)} for row in denials]
+        show_json({"may": not why, "why": why, "denials": shown})
     else:
-        line(("yes", "bold green"))
+        line((f"no: {'; '.join(why)}", "bold red") if why else ("yes", "bold green"))
+        for row in denials:
+            _show_denial(row, _command(row, user, there.name))
     ctx.exit(1 if why else 0)
 
 
@@ -124,6 +142,24 @@ def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]
     elif host.status is HostStatus.WAITING:
         why.append(f"{host.name} waits to be admitted: pam-iampass-gateway host admit {host.name}")
     return why
+
+
+def _command(row: DenialRow, person: str, host: str) -> str:
+    """The command that mends a cause; empty if it is over, or if no command does."""
+    command = "" if row["is_over"] else CAUSES[row["cause"]].command
+    return command and f"pam-iampass-gateway {command.format(person=person, host=host)}"
+
+
+def _show_denial(row: DenialRow, command: str) -> None:
+    at = "" if row["time"] is None else moment(row["time"].timestamp())
+    origin = f"{row['service']} from {row['remote']}" if row["remote"] else row["service"]
+    head = ", ".join(filter(None, (at, origin)))
+    said: list[Part] = [f"{head}: " if head else "", (row["says"], "yellow")]
+    if row["is_over"]:
+        finding([*said, " This is over."])
+        return
+    until = "" if row["until"] is None else f" It ends at {moment(row['until'].timestamp())}."
+    finding([*said, until], *filter(None, (row["mend"], command)))
 
 
 # All people and hosts

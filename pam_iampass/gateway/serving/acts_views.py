@@ -9,6 +9,7 @@ from typing import Annotated, Any, Callable, TypeVar
 from pam_iampass.config.value_types import name_error
 from pam_iampass.fleet.act import Check, flag, text, texts
 from pam_iampass.fleet.names import host_name_error, person_name_error
+from pam_iampass.gateway.acts.denials import show_denials
 from pam_iampass.gateway.acts.page_views import (
     show_attention,
     show_bypasses,
@@ -200,6 +201,19 @@ async def may(
     """Whether a person may log in, and why not (`why`), to the hosts of each group. For people themselves, only groups
     that admit them."""
     return await show_may(gateway, connection, actor, person), False
+
+
+@view
+async def denials(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: Annotated[str, text(person_name_error), "whose logins"],
+    host: Annotated[str, _HOST, "on which host; admins may name any, others one with a denial"] = "",
+) -> Rows:
+    """Why a person could not log in within the last hour (`says`), what mends it (`mend`, `act`), and whether it is
+    over. `service` and `remote` are what the host says; all other texts are the gateway's own."""
+    return await show_denials(gateway, connection, actor, person, host), False
 
 
 @view
