@@ -152,8 +152,8 @@ CAUSES: Mapping[str, Cause] = {
         "Look at the account or the host.",
     ),
     "NO_REQUEST": Cause(
-        "No request reached the gateway within the last hour.",
-        "Look at the key, the password, the account or the host.",
+        "No request to the person's phone reached the gateway within the last hour.",
+        "Look at the key, the password, the account or the host. If a second person must approve, look at that person.",
     ),
 }
 

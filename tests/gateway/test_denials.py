@@ -105,8 +105,16 @@ def test_what_the_person_has_answered_is_the_cause_until_they_log_in_there(
 def test_no_phone_is_the_cause_until_one_was_seen(fleet: Fleet) -> None:
     fleet.caller.ask("carol", **ORIGIN)
     assert fleet.causes("carol") == [("NO_MOBILE_DEVICE", False)]
-    fleet.deny("carol", THERE, outcome="approved", reason="active")
-    assert fleet.causes("carol") == [("NO_MOBILE_DEVICE", True)]
+    fleet.deny("carol", THERE, outcome="timed_out", reason="timeout")
+    assert fleet.causes("carol") == [("timeout", False), ("NO_MOBILE_DEVICE", True)]
+
+
+def test_that_iampass_refuses_one_person_is_not_over_when_it_answers_another(fleet: Fleet) -> None:
+    fleet.deny("alice", outcome="misconfigured", reason="IAMPASS_REFUSES")
+    fleet.deny("bob")
+    assert fleet.causes("alice") == [("IAMPASS_REFUSES", False)]
+    fleet.deny("alice", THERE, outcome="approved", reason="active")
+    assert fleet.causes("alice") == [("IAMPASS_REFUSES", True)]
 
 
 def test_a_pause_ends_at_a_time_and_is_over_when_the_limits_are_cleared(fleet: Fleet) -> None:

@@ -52,7 +52,6 @@ _ANSWERED = """
         OR fields->>'outcome' = 'denied' AND fields->>'reason' IN ('cancelled', 'failed')) LIMIT 1
 """
 """Whether IAMPASS has answered a request of anybody since a record."""
-_LET_IN = {each.value for each in (Outcome.APPROVED, Outcome.COVERED, Outcome.RECOVERED, Outcome.BYPASSED)}
 _OF_NOW = {
     "UNKNOWN_USER",
     "PHONE_LOST",
@@ -87,7 +86,13 @@ class _Decision:
 
     @property
     def is_denial(self) -> bool:
-        return self.fields["outcome"] not in _LET_IN
+        return self.fields["outcome"] not in records.LET_IN
+
+    @property
+    def shows_phone(self) -> bool:
+        """Whether a phone was asked."""
+        is_approved = self.fields["outcome"] == Outcome.APPROVED.value
+        return is_approved or self.cause in ("cancelled", "failed", "timeout")
 
     @property
     def cause(self) -> str:
@@ -236,24 +241,19 @@ class _Looking:
 
     async def _is_over(self, denial: _Decision) -> bool:
         """Whether a cause that is on record, and was not found now, is known to keep the person out no longer."""
-        if denial.cause == "NO_MOBILE_DEVICE":
+        if denial.cause in ("NO_MOBILE_DEVICE", "IAMPASS_REFUSES"):
             return self._has_phone_since(denial)
-        if denial.cause in ("IAMPASS_AWAY", "IAMPASS_REFUSES"):
+        if denial.cause == "IAMPASS_AWAY":
             return await one(self.connection, _ANSWERED, denial.id) is not None
         return denial.cause in _OF_NOW
 
     def _has_phone_since(self, denial: _Decision) -> bool:
-        """Whether the phone has approved a login since, or a look of a moment ago has shown one."""
-        approved = {Outcome.APPROVED.value}
-        if any(
-            each.id > denial.id and each.fields["outcome"] in approved
-            for found in self.by_host.values()
-            for each in found
-        ):
-            return True
+        """Whether a phone of the person was asked since, or a look of a moment ago has shown one."""
+        later = [each for found in self.by_host.values() for each in found if each.id > denial.id]
         looked_at, phone = self.gateway.phones.get((self.person.name, self.person.phone_lost_at), (0.0, ""))
         age = self.turns.now - denial.at.timestamp()
-        return phone == "registered" and time.monotonic() - looked_at < age
+        was_seen = phone == "registered" and time.monotonic() - looked_at < age
+        return was_seen or any(each.shows_phone for each in later)
 
     async def _reported(self, name: str) -> list[datetime]:
         """When the host says that it let the person in by itself, the last time within the hour."""

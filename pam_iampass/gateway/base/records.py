@@ -201,7 +201,7 @@ async def forget(connection: Connection, seconds: float) -> int:
 # Reading
 
 
-_LET_IN = [Outcome.APPROVED.value, Outcome.COVERED.value, Outcome.RECOVERED.value, Outcome.BYPASSED.value]
+LET_IN = [Outcome.APPROVED.value, Outcome.COVERED.value, Outcome.RECOVERED.value, Outcome.BYPASSED.value]
 """The outcomes of a gateway's own decisions that let somebody in."""
 
 
@@ -323,7 +323,7 @@ def _condition(wanted: Filter) -> tuple[str, list[object]]:
     where("starts_with(fields->>'login', %s)", wanted.login)
     where(
         "(fields ?| array['reported', 'lost'] OR fields->>'outcome' = ANY(%s))",
-        _LET_IN if wanted.let_in else (),
+        LET_IN if wanted.let_in else (),
     )
     # No login is reported before it was: the first condition is for the index.
     where("at > %s", wanted.since)

@@ -190,7 +190,8 @@ HELPDESK = Section(
             "here. A group of `admin`, `auditor` or `helpdesk.people` cannot be here: they would reach an operator.",
         ),
     ),
-    "The help desk: it sees and changes what concerns the people whom it helps, such as a lost phone, and no hosts.",
+    "The help desk: it sees and changes what concerns the people whom it helps, such as a lost phone. Of hosts it sees"
+    " only where these people log in, or were denied.",
 )
 
 OPERATORS = Section(
