@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable
 
@@ -143,13 +143,20 @@ def has_codes(running: RunningGateway, name: str) -> bool:
 
 # Who may do what to whom
 
+READ_AT = datetime(2026, 12, 1, tzinfo=timezone.utc)
+DESCRIBED = {"changed_at": READ_AT, "groups": ("staff",), "display_name": "", "phone_number": ""}
 PARAMETERS: dict[str, dict[str, object]] = {
     "bypass": {"seconds": 60.0},
+    "host_invite": {"group": "web", "seconds": 60.0},
+    "host_revoke": {"invite": "i-aaaaaaaaaaaa"},
     "passkey_add": {"label": "laptop", "answer": "{}"},
     "passkey_remove": {"passkey": "A" * 43},
     "session_not_me": {"session": str(uuid.UUID(int=1))},
+    "user_change": DESCRIBED,
+    "user_leave": {"changed_at": READ_AT},
+    "user_return": DESCRIBED,
 }
-"""What an act needs besides a person, to be made."""
+"""What an act needs besides a person or a host, to be made."""
 TARGETS = ("self", "helped", "in another group too", "in no group", "operator", "unknown", "a host")
 CLAIMS = {"ann": Role.SELF, "dan": Role.HELPDESK, "zoe": Role.ADMIN, "sue": Role.AUDITOR}
 
@@ -163,8 +170,10 @@ def matrix(name: str) -> Iterator[tuple[str, Act[Any]]]:
         if "person" in made.declared.checks:
             for target in TARGETS[:-1]:
                 yield target, made(person=names[target], **given)
-        else:
+        elif "host" in made.declared.checks:
             yield "a host", made(host="web1.example.com", **given)
+        else:
+            yield "a host", made(**given)
 
 
 def expected(declared: Any, role: Role, target: str) -> Role | None:
