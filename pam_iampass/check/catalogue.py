@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.system.trusted_folder import shell_word
@@ -763,6 +764,16 @@ def finding(
 ) -> Problem:
     """A finding of a kind of this catalogue. `words` fill in its title and its remedy; everything is cleaned."""
     return of_kind(KINDS[kind_id], subject, evidence, severity, **words)
+
+
+def two_secrets(file: Path, everywhere: str, *, is_second: bool) -> tuple[str, str]:
+    """Title and remedy of `previous-secret-left`: `file` has two secrets, of which IAMPASS accepts the first or, with
+    `is_second`, the second."""
+    accepted = "second" if is_second else "first"
+    remedy = f"Delete the second line of {file} {everywhere}"
+    if is_second:
+        remedy = f"Change the secret at IAMPASS; if that is done, the first line of {file} is wrong"
+    return f"{file} has two secrets, and IAMPASS accepts the {accepted}", remedy
 
 
 def of_kind(

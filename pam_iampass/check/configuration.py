@@ -9,12 +9,12 @@ import os
 import pwd
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from pam_iampass.check import keys, sessions, switched_off
 from pam_iampass.check.catalogue import finding
-from pam_iampass.check.machine import Machine
+from pam_iampass.check.machine import ConfigReport, Machine
 from pam_iampass.check.pam_files import unauthenticated
 from pam_iampass.check.shut_out import shut_out
 from pam_iampass.check.sshd import DROP_IN, SET_UP, SSHD_MARGIN, outdated
@@ -58,28 +58,10 @@ _OWN_NETWORKS = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "::ff
 NOT_ROOT = "was checked by a user who may be unable to read the secret and other files"
 
 
-@dataclass(frozen=True)
-class ConfigReport:
-    """The files of the configuration, and everything that is wrong with them."""
-
-    settings_files: tuple[Path, ...]
-    table_files: tuple[Path, ...]
-    users: int
-    problems: tuple[Problem, ...]
-    gateways: tuple[str, ...] = ()
-    """The gateways that are asked about people."""
-    denied: str = ""
-    """Which logins are denied until the errors are fixed, in words; empty without errors."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the module can work with the configuration."""
-        return not any(problem.is_error for problem in self.problems)
-
-
-def findings(machine: Machine, report: ConfigReport) -> Iterator[Problem]:
+def findings(machine: Machine) -> Iterator[Problem]:
     """The problems of the settings. What other subjects know better is left to them: the grace time of each sshd, and
     which of two secrets IAMPASS accepts."""
+    report = machine.report = check_config(machine.config)
     elsewhere = {"sshd-grace-short"} if machine.offline else {"sshd-grace-short", "previous-secret-left"}
     for problem in report.problems:
         if problem.remedy == RUN_AS_ROOT:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pam_iampass.check.catalogue import finding
+from pam_iampass.check.catalogue import finding, two_secrets
 from pam_iampass.check.machine import MAX_USERS, Machine
 from pam_iampass.check.user_status import UserState, UserStatusReport
 from pam_iampass.check.users import report_of
@@ -289,7 +289,10 @@ class ServiceCheck:
             yield self._failure(problem)
             return
         if self._settings.previous_secret:
-            yield self._two_secrets("second" if client.used_previous_secret else "first")
+            file, everywhere = self._settings.files[1], "on all machines of this application"
+            what, remedy = two_secrets(file, everywhere, is_second=client.used_previous_secret)
+            evidence = "a signed call was accepted"
+            yield finding("previous-secret-left", "service", evidence, what=what, remedy=remedy)
         try:
             deadline = Deadline.after(_SECONDS)
             asks = partial(has_phone, client, deadline=deadline)
@@ -324,14 +327,6 @@ class ServiceCheck:
             return not client.knows_application(deadline=Deadline.after(_SECONDS))
         except IampassError:
             return False
-
-    def _two_secrets(self, accepted: str) -> Problem:
-        file, evidence = self._settings.files[1], "a signed call was accepted"
-        remedy = f"Delete the second line of {file} on all machines of this application"
-        if accepted == "second":
-            remedy = f"Change the secret at IAMPASS; if that is done, the first line of {file} is wrong"
-        what = f"{file} has two secrets, and IAMPASS accepts the {accepted}"
-        return finding("previous-secret-left", "service", evidence, what=what, remedy=remedy)
 
     def _failure(self, error: IampassError) -> Problem:
         refused = isinstance(error, (NotFound, Refused))

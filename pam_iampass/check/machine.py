@@ -21,7 +21,7 @@ from pam_iampass.check.user_status import (
 )
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
-from pam_iampass.errors import ConfigurationError, PamIampassError
+from pam_iampass.errors import ConfigurationError, PamIampassError, Problem
 from pam_iampass.pam.stack import PamFiles, dialect
 from pam_iampass.system import sshd, sudoers
 from pam_iampass.system.programs import CommandUnavailable
@@ -31,6 +31,25 @@ from pam_iampass.system.sudoers import Sudoers, SudoersRejected
 
 MAX_USERS = 40
 """Without a user name, the users whose phones and sshd settings are checked: each costs a call."""
+
+
+@dataclass(frozen=True)
+class ConfigReport:
+    """The files of the configuration, and everything that is wrong with them."""
+
+    settings_files: tuple[Path, ...]
+    table_files: tuple[Path, ...]
+    users: int
+    problems: tuple[Problem, ...]
+    gateways: tuple[str, ...] = ()
+    """The gateways that are asked about people."""
+    denied: str = ""
+    """Which logins are denied until the errors are fixed, in words; empty without errors."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the module can work with the configuration."""
+        return not any(problem.is_error for problem in self.problems)
 
 
 @dataclass
@@ -55,6 +74,8 @@ class Machine:
     """Users who may not log in to this host of a gateway; likewise."""
     service_works: bool = False
     """Whether IAMPASS, or a gateway, has answered without an error; likewise."""
+    report: ConfigReport | None = None
+    """The settings, with everything that is wrong with them; filled in by the subject configuration."""
 
     @cached_property
     def settings(self) -> Settings | None:

@@ -19,8 +19,7 @@ from pam_iampass.check import (
     users,
     ways_in,
 )
-from pam_iampass.check.configuration import ConfigReport, check_config
-from pam_iampass.check.machine import Machine
+from pam_iampass.check.machine import ConfigReport, Machine
 from pam_iampass.errors import Problem, Severity
 from pam_iampass.system.programs import CommandUnavailable
 
@@ -35,7 +34,7 @@ class CheckReport:
     failed: tuple[str, ...] = ()
     """The subjects whose check failed: it is not known whether they are well."""
     settings: ConfigReport | None = None
-    """The settings of a host; None in the report about a gateway."""
+    """The settings of a host; None in the report about a gateway, or if they could not be checked."""
 
 
 def examine(machine: Machine) -> CheckReport:
@@ -46,9 +45,7 @@ def examine(machine: Machine) -> CheckReport:
     if os.geteuid() != 0:
         machine.not_checked.append("what only root can read: run it as root")
         failed.append("what only root can read")
-    settings = check_config(machine.config)
-    subjects = {"configuration": lambda machine: configuration.findings(machine, settings), **_SUBJECTS}
-    for name, findings in subjects.items():
+    for name, findings in _SUBJECTS.items():
         machine.progress(f"checking {name}")
         before = len(machine.not_checked)
         try:
@@ -59,10 +56,11 @@ def examine(machine: Machine) -> CheckReport:
         if len(machine.not_checked) == before:
             checked.append(name)
     not_checked = tuple(dict.fromkeys(machine.not_checked))
-    return CheckReport(tuple(merged(found)), not_checked, tuple(checked), tuple(failed), settings)
+    return CheckReport(tuple(merged(found)), not_checked, tuple(checked), tuple(failed), machine.report)
 
 
 _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
+    "configuration": configuration.findings,
     "space": lambda machine: installation.space(),
     "files": installation.findings,
     "agent": agent.findings,
@@ -76,8 +74,8 @@ _SUBJECTS: dict[str, Callable[[Machine], Iterable[Problem]]] = {
     "other ways in": ways_in.findings,
     "lock-outs": users.lockouts,
 }
-"""The subjects after the configuration, in the order of their checks: `users.lockouts` needs to know the phones,
-`held_up` whether the service works."""
+"""The subjects, in the order of their checks: `users.lockouts` needs to know the phones, `held_up` whether the service
+works."""
 
 
 def merged(findings: Iterable[Problem]) -> list[Problem]:

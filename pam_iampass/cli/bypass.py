@@ -18,7 +18,7 @@ from pam_iampass.cli.parameters import (
     person,
     seconds,
 )
-from pam_iampass.config.value_types import LONGEST_BYPASS, reason_error
+from pam_iampass.config.value_types import LONGEST_BYPASS, line_error
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.pam.services import not_asking
 from pam_iampass.pam.stack import PamFiles, dialect
@@ -43,7 +43,7 @@ def _time_of(text: str) -> float:
 
 def _reason_of(text: str) -> str:
     """Raises ValueError."""
-    error = reason_error(text)
+    error = line_error(text)
     if error:
         raise ValueError(error)
     return text.strip()

@@ -13,8 +13,8 @@ import click
 from click.core import ParameterSource
 
 from pam_iampass.check.catalogue import KINDS, WAY_IN_KINDS, WAYS_IN
-from pam_iampass.check.configuration import ConfigReport, accounts_shut_out, check_config
-from pam_iampass.check.machine import Machine
+from pam_iampass.check.configuration import accounts_shut_out, check_config
+from pam_iampass.check.machine import ConfigReport, Machine
 from pam_iampass.check.report import CheckReport, examine
 from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, listed
 from pam_iampass.check.sshd_match import ADDRESS

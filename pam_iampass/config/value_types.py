@@ -36,7 +36,7 @@ LONGEST_SESSION = 24 * 3600
 
 LONGEST_BYPASS = 86400.0
 """Seconds: the longest that a bypass can last."""
-_LONGEST_REASON = 200
+_LONGEST_LINE = 200
 
 _PHONE_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -446,8 +446,9 @@ def address_of_machine(text: str) -> str | None:
     return None if is_everywhere or address.is_multicast else str(address)
 
 
-def reason_error(text: str) -> str | None:
-    """Why this cannot be the reason of a bypass, as the end of a sentence; None for a valid one."""
-    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_REASON:
-        return f"is not a text of one line and at most {_LONGEST_REASON} characters"
+def line_error(text: str) -> str | None:
+    """Why this cannot be a text that others read in terminals, spreadsheets and pages, such as the reason of a bypass,
+    as the end of a sentence; None for a valid one."""
+    if not text.strip() or not text.isprintable() or len(text) > _LONGEST_LINE:
+        return f"is not a text of one line and at most {_LONGEST_LINE} characters"
     return None

@@ -191,7 +191,7 @@ DECLARED: dict[str, type[Declared[Any]]] = {}
 
 @dataclass(frozen=True)
 class Declared(Generic[R]):
-    """Something that somebody wants to do, with all parameters. R is what the portal is told of its result."""
+    """An act with all parameters, as its actor wants it. R is what the portal is told of its result."""
 
     declared: ClassVar[Declaration]
 
@@ -253,7 +253,7 @@ def act(
             frozenset(phone),
             record,
             checks_of(cls),
-            get_args(cls.__orig_bases__[0])[0],  # type: ignore[attr-defined]
+            get_args(cls.__orig_bases__[0])[0],  # type: ignore[attr-defined]  # mypy knows it of no class
             entry,
             news,
             purpose,

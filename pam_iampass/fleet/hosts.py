@@ -6,25 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, TypedDict
 
-from pam_iampass.config.value_types import InvalidValue, name_error, network
+from pam_iampass.config.value_types import InvalidValue, line_error, name_error, network
 from pam_iampass.fleet.act import ADMIN, Declared, Field, OfHost, act, flag, number, seconds, text, texts
 from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.fleet.results import Ended, HostState, Result, number_of
 from pam_iampass.fleet.view import ToAdmins, ToAuditors, View
 
 _RECORD = "whether it was so before"
-_LONGEST_NOTE = 200
 _LONGEST_INVITE = 3650 * 86400.0
 MOST_USES = 10_000
 """How many hosts can join with one invite, at most."""
-
-
-def note_error(note: str) -> str | None:
-    """Why this cannot be a note on a host, as the end of a sentence. Auditors and other administrators read it in
-    terminals, spreadsheets and pages."""
-    if not note.strip() or not note.isprintable() or len(note) > _LONGEST_NOTE:
-        return f"is not a text of one line and at most {_LONGEST_NOTE} characters"
-    return None
 
 
 def network_error(text: str) -> str | None:
@@ -159,7 +150,7 @@ class SetHostNote(OfHost[Result]):
     read the note; the host does not get it. Results in the host as it is then."""
 
     note: Annotated[
-        str, text(note_error, empty=True), Field("Note", "one line; leave it empty to remove the note")
+        str, text(line_error, empty=True), Field("Note", "one line; leave it empty to remove the note")
     ] = ""
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, TypedDict
 
-from pam_iampass.config.value_types import LONGEST_BYPASS, name_error, reason_error
+from pam_iampass.config.value_types import LONGEST_BYPASS, line_error, name_error
 from pam_iampass.fleet.act import (
     ADMIN,
     HELPDESK,
@@ -92,7 +92,7 @@ class BypassPhone(OfPerson[Until]):
     ] = ()
     reason: Annotated[
         str,
-        text(reason_error, empty=True),
+        text(line_error, empty=True),
         Field("Reason, such as the number of the ticket", required=True),
     ] = ""
 

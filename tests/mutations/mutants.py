@@ -492,8 +492,8 @@ MUTANTS = {
         ),
         Mutant(
             "the note on a host turns the line around for everybody who reads it",
-            "not note.strip() or not note.isprintable()",
-            "not note.strip()",
+            "not text.strip() or not text.isprintable()",
+            "not text.strip()",
             "test_what_a_parameter_cannot_be_is_an_error_that_names_it",
         ),
         Mutant(

@@ -168,15 +168,14 @@ class _Looking:
         person: Person,
         by_host: Mapping[str, Sequence[_Decision]],
     ) -> _Looking:
-        row = await one(connection, turns.ROW, person.name)
-        assert row is not None  # noqa: S101 - a row of nothing is joined
         found = {
             "RESTORED": gateway.restored,
             "UNKNOWN_USER": not person.active,
             "PHONE_LOST": person.phone_to_disable,
         }
         of_person = [cause for cause, holds in found.items() if holds]
-        return cls(gateway, connection, person, by_host, turns.Turns.of(row, person.name), of_person)
+        now = await turns.read(connection, person.name)
+        return cls(gateway, connection, person, by_host, now, of_person)
 
     async def rows_of(self, name: str) -> list[DenialRow]:
         """What keeps the person out on a host now, and the last denials there that had another cause."""

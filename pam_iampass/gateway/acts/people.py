@@ -38,7 +38,7 @@ class ChangePerson(declared.ChangePerson, Act[Person]):
 
 
 class LeavePerson(declared.LeavePerson, Act[EndedSessions]):
-    """Whoever performs it ends the sessions, once nobody is left whom it is to deny."""
+    """The caller ends the sessions afterwards (`end_sessions`), once everybody who has left is denied."""
 
     async def change(self, work: Work) -> EndedSessions:
         person = await _as_read(work, self.person, self.changed_at)

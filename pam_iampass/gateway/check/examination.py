@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import psycopg
 
+from pam_iampass.check.catalogue import two_secrets
 from pam_iampass.check.report import CheckReport, merged
 from pam_iampass.client.connection import Deadline
 from pam_iampass.client.errors import IampassError
@@ -506,18 +507,10 @@ def _iampass(settings: GatewaySettings) -> Iterator[Problem]:
     elif not known:
         yield finding("application-unknown", "IAMPASS", f"{settings.server}: {settings.application_id}")
     if client is not None and problem is None and settings.previous_secret:
-        yield _two_secrets(settings, "second" if client.used_previous_secret else "first")
-
-
-def _two_secrets(settings: GatewaySettings, accepted: str) -> Problem:
-    file = settings.files["application_secret_file"]
-    remedy = f"Delete the second line of {file} on all gateways, and restart the service"
-    if accepted == "second":
-        remedy = f"Change the secret at IAMPASS; if that is done, the first line of {file} is wrong"
-    return finding(
-        "previous-secret-left",
-        "IAMPASS",
-        "a signed call was accepted",
-        what=f"{file} has two secrets, and IAMPASS accepts the {accepted}",
-        remedy=remedy,
-    )
+        file, everywhere = (
+            settings.files["application_secret_file"],
+            "on all gateways, and restart the service",
+        )
+        what, remedy = two_secrets(file, everywhere, is_second=client.used_previous_secret)
+        evidence = "a signed call was accepted"
+        yield finding("previous-secret-left", "IAMPASS", evidence, what=what, remedy=remedy)

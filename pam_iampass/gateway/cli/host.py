@@ -9,7 +9,8 @@ import click
 
 from pam_iampass.cli import Verbs, output
 from pam_iampass.cli.parameters import DURATION, csv_option, json_option, yes_option
-from pam_iampass.fleet.hosts import MOST_USES, HostRow, network_error, note_error
+from pam_iampass.config.value_types import line_error
+from pam_iampass.fleet.hosts import MOST_USES, HostRow, network_error
 from pam_iampass.fleet.names import host_address_error, host_name_error
 from pam_iampass.gateway.acts.act import Act
 from pam_iampass.gateway.acts.hosts import (
@@ -23,17 +24,16 @@ from pam_iampass.gateway.acts.hosts import (
     SuspendHost,
 )
 from pam_iampass.gateway.acts.names import UnknownName, find_host
-from pam_iampass.gateway.acts.sessions import EndedSessions
 from pam_iampass.gateway.acts.views import host_row, show_hosts
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import DEFAULT_GROUP
 from pam_iampass.gateway.calls import joining
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named
+from pam_iampass.gateway.cli.session import exit_after_ends
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.sign_in.actors import Actor
-from pam_iampass.text import clean
 
 T = TypeVar("T")
 _COLUMNS = ("name", "group", "status", "admitted", "seen", "version", "address", "open_logins", "note")
@@ -290,7 +290,7 @@ def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> No
     _say_void(done.void_invite)
     if done.others:
         output.line(done.others)
-    _exit(ctx, done.ended)
+    exit_after_ends(ctx, done.ended.errors)
 
 
 @command.command(short_help="Undo `suspend`.")
@@ -323,7 +323,7 @@ def addresses(config: Path, name: str, addresses: tuple[str, ...], none: bool) -
 
 @command.command(short_help="Write a note on a host.")
 @click.argument("name", type=NAME)
-@click.argument("note", type=named("note", note_error), required=False)
+@click.argument("note", type=named("note", line_error), required=False)
 @click.option("--none", is_flag=True, help="Remove the note.")
 @config_option
 def note(config: Path, name: str, note: str | None, none: bool) -> None:
@@ -382,13 +382,7 @@ def remove(ctx: click.Context, config: Path, name: str, if_exists: bool, yes: bo
             f"Its invite {done.good_invite} is still good in its network. If the host was taken over, make it void:"
         )
         output.line(f"    pam-iampass-gateway host revoke {done.good_invite}")
-    _exit(ctx, done.ended)
-
-
-def _exit(ctx: click.Context, ended: EndedSessions) -> None:
-    for error in ended.errors:
-        output.line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
-    ctx.exit(1 if ended.errors else 0)
+    exit_after_ends(ctx, done.ended.errors)
 
 
 def _say_void(void: str | None) -> None:

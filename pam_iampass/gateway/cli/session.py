@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -114,6 +115,11 @@ def end(
         line(f"{count(len(ids), 'session')} ended.")
     else:
         line("There is no such session.")
+    exit_after_ends(ctx, errors)
+
+
+def exit_after_ends(ctx: click.Context, errors: Sequence[IampassError]) -> None:
+    """Say why IAMPASS has not ended some sessions, and exit: with 1 if there is one."""
     for error in errors:
         line((f"Not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
     ctx.exit(1 if errors else 0)

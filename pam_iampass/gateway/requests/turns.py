@@ -94,6 +94,11 @@ def lock(connection: Connection, person: str) -> None:
 async def locked(connection: Connection, person: str) -> Turns:
     """The turns of a person, which nobody else changes until the transaction ends. Raises Tampered."""
     lock(connection, person)
+    return await read(connection, person)
+
+
+async def read(connection: Connection, person: str) -> Turns:
+    """The turns of a person, which others may change meanwhile. Raises Tampered."""
     row = await one(connection, ROW, person)
     assert row is not None  # noqa: S101 - a row of nothing is joined
     return Turns.of(row, person)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pam_iampass.check.configuration import ConfigReport, check_config
+from pam_iampass.check.configuration import check_config
+from pam_iampass.check.machine import ConfigReport
 from pam_iampass.errors import Severity
 from tests.support.folders import let_read, put
 from tests.support.shipped_settings import ANYBODY, Installed

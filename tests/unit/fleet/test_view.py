@@ -28,5 +28,5 @@ def test_a_role_sees_the_fields_that_name_it_and_a_field_without_a_role_is_shown
 
 
 def test_what_a_row_has_besides_is_shown_to_nobody() -> None:
-    more: Row = {**ROW, "phone": "+15551234567"}  # type: ignore[typeddict-unknown-key]
+    more: Row = {**ROW, "phone": "+15551234567"}  # type: ignore[typeddict-unknown-key]  # it is to be hidden
     assert "phone" not in View("rows", Row).show(frozenset(Role), more)
