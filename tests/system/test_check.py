@@ -135,10 +135,12 @@ def kept() -> Iterator[Callable[[], None]]:
 
 
 @pytest.fixture(scope="module")
-def agent(well: Callable[[], None]) -> Iterator[RunningAgent]:
-    """The agent, which a test may stop."""
-    with RunningAgent() as running:
-        yield running
+def agent(agent: RunningAgent, well: Callable[[], None]) -> Iterator[RunningAgent]:
+    """The agent of the other system tests, too. A test may stop it."""
+    yield agent
+    if agent.process is None:
+        agent.__enter__()
+    agent.wake()
 
 
 @pytest.fixture
