@@ -23,6 +23,7 @@ PEOPLE = "People"
 FIRST = "The first host"
 MORE = "More hosts"
 ANOTHER = "Another gateway"
+WHY = "Why can bob not log in?"
 WHO = "Who can log in where"
 ROLES = "Who administers"
 LIMITS = "Limits"
@@ -182,6 +183,12 @@ def test_hosts_join_and_people_log_in(
     assert first.log_in(phone, "alice")
     first.type(page.command(FIRST, "pam-iampass setup confirm"))
     assert not first.log_in(phone, "bob", "deny")
+    why = page.type(gateway, WHY, "pam-iampass-gateway user may bob").stdout
+    assert "The request was denied on the phone." in why, why
+    found = first.type(page.command(WHY, "pam-iampass check"))
+    assert "error" not in found, found
+    denied = first.type(page.command(WHY, "pam-iampass log")).splitlines()[-1]
+    assert "bob" in denied, denied
     for host in others:
         invite = invited(gateway, "pam-iampass-gateway host invite --uses 50 --network 10.77.0.0/16")
         assert f"as {host.name}, group default" in join(host, page, invite)
