@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -144,9 +144,9 @@ class _Sync:
                     if ended is not None:
                         end_now(self._gateway, person.name, ended)
                 for person, entry in plan.changing:
-                    self._perform(ChangePerson(*_described(person, entry), by_directory=True))
+                    self._perform(ChangePerson(**_described(person, entry), by_directory=True))
                 for person, entry in plan.returning:
-                    self._perform(ReturnPerson(*_described(person, entry)))
+                    self._perform(ReturnPerson(**_described(person, entry)))
                 for person in (*plan.due, *(person for person, _ in plan.replaced)):
                     show(f"Removing {person.name}")
                     remove_person(self._gateway, person.name)
@@ -218,9 +218,15 @@ async def _accept_missing(gateway: Gateway, connection: Connection) -> None:
     await records.act(connection, "user_missing", reason="rows of people were deleted in the database")
 
 
-def _described(person: Person, entry: Entry) -> tuple[str, datetime | None, tuple[str, ...], str, str]:
+def _described(person: Person, entry: Entry) -> dict[str, Any]:
     """The person as read, and what the directory says of them: the parameters of an act."""
-    return person.name, person.changed_at, entry.groups, entry.display_name or "", entry.phone_number or ""
+    return {
+        "person": person.name,
+        "changed_at": person.changed_at,
+        "groups": entry.groups,
+        "display_name": entry.display_name or "",
+        "phone_number": entry.phone_number or "",
+    }
 
 
 def _rows(plan: Plan, until: datetime) -> list[Row]:
