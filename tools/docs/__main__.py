@@ -71,8 +71,9 @@ def _of_the_gateway() -> Fills:
     settings = settings_reference.gateway()
     return {
         command_page.GATEWAY_TITLE: partial(
-            command_page.fill, group=command, after=command_page.GATEWAY_AFTER
+            command_page.fill_list, group=command, after=command_page.GATEWAY_AFTER
         ),
+        **command_page.verbs(command),
         settings.title: settings.fill,
     }
 

@@ -1,4 +1,4 @@
-"""pam-iampass(1) with a page for each verb, pam-iampass-gateway(1) and pam-iampass-portal(1), from the texts of
+"""pam-iampass(1) and pam-iampass-gateway(1) with a page for each verb, and pam-iampass-portal(1), from the texts of
 `--help`."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pam_iampass.cli import LazyGroup, Verbs
 from tools.docs import markdown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from typing import Callable
 
     from tools.docs.roff import Page
@@ -87,28 +87,19 @@ PORTAL_AFTER = """\
 """
 
 
-def fill(page: Page, group: LazyGroup | Verbs, after: str) -> None:
-    """Put everything below the name onto the page of a command; `after` at the end."""
+def fill(page: Page, group: Verbs, after: str) -> None:
+    """Put everything below the name onto the page of a command with few verbs; `after` at the end."""
     context = click.Context(group, info_name=group.name, **group.context_settings)
-    headings: Mapping[str, Iterable[str]] = {"Verbs": group.list_commands(context)}
-    if isinstance(group, LazyGroup):
-        headings = group.headings
-    commands = {heading: list(_commands(context, verbs)) for heading, verbs in headings.items()}
+    commands = list(_commands(context, group.list_commands(context)))
     page.heading("Synopsis")
-    for command in (command for section in commands.values() for command in section):
-        if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
-            page.usage(command.command_path, " ".join(command.command.collect_usage_pieces(command)))
+    _usage(page, commands)
     page.heading("Description")
     _paragraphs(page, group.help)
     page.text("Every verb also has the option `--help`.")
     page.subheading("Options")
     _options(page, context, with_help=True)
-    for heading, section in commands.items():
-        page.heading(heading)
-        _describe(page, section)
-    if group.epilog:
-        page.heading("Examples")
-        page.verbatim(line[2:] for line in group.epilog.split("\n") if line.startswith("  "))
+    page.heading("Verbs")
+    _describe(page, commands)
     markdown.put(page, after)
 
 
@@ -126,8 +117,9 @@ def fill_list(page: Page, group: LazyGroup, after: str) -> None:
         page.heading(heading)
         for name, summary in verbs.items():
             page.definition(f"`{group.name}-{name}`(1)", [summary])
-    page.heading("Examples")
-    page.verbatim(line[2:] for line in (group.epilog or "").split("\n") if line.startswith("  "))
+    if group.epilog:
+        page.heading("Examples")
+        page.verbatim(line[2:] for line in group.epilog.split("\n") if line.startswith("  "))
     markdown.put(page, after)
 
 
@@ -147,12 +139,16 @@ def _fill_verb(page: Page, group: LazyGroup, name: str) -> None:
     top = click.Context(group, info_name=group.name, **group.context_settings)
     commands = list(_commands(top, [name]))
     page.heading("Synopsis")
-    for command in commands:
-        if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
-            page.usage(command.command_path, " ".join(command.command.collect_usage_pieces(command)))
+    _usage(page, commands)
     page.heading("Description")
     _describe(page, commands)
     markdown.put(page, f"## See also\n\n`{group.name}`(1)\n")
+
+
+def _usage(page: Page, commands: Iterable[click.Context]) -> None:
+    for command in commands:
+        if not isinstance(command.command, click.Group) or command.command.invoke_without_command:
+            page.usage(command.command_path, " ".join(command.command.collect_usage_pieces(command)))
 
 
 def _describe(page: Page, commands: Iterable[click.Context]) -> None:

@@ -14,23 +14,32 @@ import click
 import pytest
 
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
-from pam_iampass.cli import group
+from pam_iampass.cli import LazyGroup, group
 from pam_iampass.config.schema import SCHEMA, Section
+from pam_iampass.gateway.cli import group as gateway_group
 from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import RESULTS, Outcome
 from tests.support.man_page import ManPage, plain
 
 ROOT = Path(__file__).parents[3]
-VERBS = tuple(f"pam-iampass-{verb}.1" for verbs in group.headings.values() for verb in verbs)
+GROUPS = (group, gateway_group)
+
+
+def verb_pages(of: LazyGroup) -> list[str]:
+    return [f"{of.name}-{verb}.1" for verbs in of.headings.values() for verb in verbs]
+
+
 PAGES = (
     *("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8"),
-    *VERBS,
+    *("pam-iampass-gateway.1", "gateway.yaml.5", "pam-iampass-portal.1", "portal.yaml.5"),
+    *(name for each in GROUPS for name in verb_pages(each)),
 )
 
 
 def made(folder: Path, epoch: str = "1795000000") -> Path:
-    command = [sys.executable, "-m", "tools.docs", "man", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": epoch})
+    for options in ((), ("--gateway",), ("--portal",)):
+        command = [sys.executable, "-m", "tools.docs", "man", *options, str(folder)]
+        subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": epoch})
     return folder
 
 
@@ -64,12 +73,12 @@ def test_a_page_is_the_same_whenever_it_is_made_from_the_same_sources(pages: Pat
     assert " 2026-11-18 " in (pages / PAGES[0]).read_text().split("\n")[0]
 
 
-# pam-iampass(1)
+# pam-iampass(1), pam-iampass-gateway(1)
 
 
-def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+def commands(group: LazyGroup = group) -> Iterator[tuple[str, click.Command, click.Context]]:
     """Every verb, and every verb of a verb, by its words."""
-    top = click.Context(group, info_name="pam-iampass")
+    top = click.Context(group, info_name=group.name)
 
     def below(
         command: click.Command, parent: click.Context, name: str
@@ -89,8 +98,9 @@ def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
             yield from below(found, top, verb)
 
 
-def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> None:
-    for path, command, _ in commands():
+@pytest.mark.parametrize("group", GROUPS, ids=lambda each: each.name)
+def test_every_option_of_every_verb_is_described_and_none_other(pages: Path, group: LazyGroup) -> None:
+    for path, command, _ in commands(group):
         described = page(pages, f"{'-'.join(path.split()[:2])}.1")
         options = [
             option
@@ -104,14 +114,15 @@ def test_every_option_of_every_verb_is_described_and_none_other(pages: Path) -> 
             for option in re.findall(r"(?:^|[ /])(--?[A-Za-z][A-Za-z-]*)", term)
         ]
         assert sorted(found) == sorted(options), path
-    of_all = page(pages, "pam-iampass.1")
+    of_all = page(pages, f"{group.name}.1")
     assert of_all.terms("Options") == ["--version", "-h, --help"]
-    listed = [f"{name[:-2]}(1)" for name in VERBS]
+    listed = [f"{name[:-2]}(1)" for name in verb_pages(group)]
     assert [term for heading in group.headings for term in of_all.terms(heading.upper())] == listed
 
 
-def test_help_and_page_say_the_same(pages: Path) -> None:
-    for path, command, _ in commands():
+@pytest.mark.parametrize("group", GROUPS, ids=lambda each: each.name)
+def test_help_and_page_say_the_same(pages: Path, group: LazyGroup) -> None:
+    for path, command, _ in commands(group):
         parts = page(pages, f"{'-'.join(path.split()[:2])}.1").parts()
         said = " ".join(plain(parts[path]).split())
         for paragraph in re.split(r"\n\s*\n", (command.help or "").replace("\b", "")):
