@@ -98,11 +98,6 @@ class AuditRecord:
         return {**asdict(self), "time": self.time.isoformat()}
 
 
-def shown_time(time: datetime) -> str:
-    """A time in a table, with the offset of its zone."""
-    return time.isoformat(" ", "seconds")
-
-
 def interpret(entry: Mapping[str, Any], trusted: Set[int]) -> AuditRecord | None:
     """The audit record in a journal entry; None for other entries and for forged records.
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pam_iampass.agent.control import ask
-from pam_iampass.cli.output import duration, line, moment, show_json, table, timestamp
+from pam_iampass.cli.output import duration, line, local, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import (
     USER,
     CommandWithVerbs,
@@ -143,7 +143,7 @@ def list_(as_json: bool) -> None:
             )
             for bypass in found
         ]
-        table(["USER", "SERVICE", "UNTIL", "REBOOT", "BY", "REASON"], rows)
+        table(["USER", "SERVICE", local("UNTIL"), "REBOOT", "BY", "REASON"], rows)
 
 
 @command.command(epilog=_EPILOG, short_help="End the bypasses of USER.")

@@ -10,7 +10,7 @@ from itertools import compress
 import click
 
 from pam_iampass.audit.query import AuditLog, AuditRecord, Filter
-from pam_iampass.cli.output import Row, count, line, show_json, table
+from pam_iampass.cli.output import Row, count, line, local, show_json, table
 from pam_iampass.cli.parameters import (
     SESSION_ID,
     USER,
@@ -27,7 +27,6 @@ from pam_iampass.system.accounts import user_name
 _LAST = 50  # records, without a number or --since
 _FOLLOWED = 10
 
-_HEADINGS = ("WHEN", "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
 _SIZES = (
     (
         *("2026-11-24 17:30:00", "wolfgang", "wolfgang", "wolfgang"),
@@ -142,7 +141,7 @@ def command(
             for record in records:
                 show_json(record.to_json(), indent=None)
         elif follow:
-            table(_HEADINGS, map(_row, records), _SIZES)
+            table(_headings(), map(_row, records), _SIZES)
         elif records:
             table(*_filled([*map(_row, records)]))
         else:
@@ -154,10 +153,14 @@ def command(
         line(f"{count(hidden, 'record')} of ordinary users not shown. To see them: --unverified", err=True)
 
 
+def _headings() -> tuple[str, ...]:
+    return (local("WHEN"), "USER", "CALLER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
+
+
 def _filled(rows: Sequence[Row]) -> tuple[Sequence[str], Iterable[Row]]:
     """The headings and the rows without the columns in which no row has anything."""
     used = [any(cell not in ("-", "") for cell in column) for column in zip(*rows)]
-    return list(compress(_HEADINGS, used)), [list(compress(row, used)) for row in rows]
+    return list(compress(_headings(), used)), [list(compress(row, used)) for row in rows]
 
 
 def _row(record: AuditRecord) -> Row:

@@ -1,13 +1,15 @@
 """How the verbs print: lines, tables, findings, progress and JSON.
 
 All text is cleaned, because much of it comes from files, from IAMPASS or from people who log in. Colours appear on
-terminals only, unless NO_COLOR is set. Lines are never wrapped, so that commands in them can be copied.
+terminals only, unless NO_COLOR is set. There, findings and the rows of tables also fit into the width of the terminal:
+they go on in the next line between two words, but not inside a command, so that it can be copied.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -17,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
 
 import click
@@ -41,6 +43,10 @@ _FORMULA = re.compile(r"""((?:^|[;,"|])\s*)(?=[=+\-@＝＋－＠])""")
 _GAP = "  "
 _LIMIT = 5000  # characters of one part
 _WIDEST = 40  # cells of a column that has another one behind it
+_INDENT = "    "
+_LEAST = 30  # cells of the last column; if the terminal has fewer left, it stands below the others
+_WORDS = re.compile(r"\s*(?:pam-iampass[\w-]*(?: [^\s;:,.()]+)*|\S+)|\s+")
+"""The words of a text, with the spaces before them. A command of ours is one word."""
 
 
 def line(*parts: Part, err: bool = False) -> None:
@@ -57,23 +63,50 @@ def line(*parts: Part, err: bool = False) -> None:
 
 def finding(head: Row, *details: str) -> None:
     """Print what was found, and below it, indented, evidence and remedy."""
-    line(*head)
+    _wrapped(*head, indent=_INDENT)
     for detail in details:
-        line("    ", detail)
+        _wrapped(_INDENT, detail, indent=_INDENT)
 
 
-def table(headings: Sequence[str], rows: Iterable[Row], sizes: Sequence[Row] | None = None) -> None:
-    """Print rows below their headings. The last column has no fixed width.
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Row],
+    sizes: Sequence[Row] | None = None,
+    *,
+    goes_on: bool = False,
+) -> None:
+    """Print rows below their headings. The last column has no fixed width. Columns for which a terminal has no room
+    stand below the row, behind their headings.
 
-    If `sizes` is given, each row is printed as it comes, and the columns fit these typical rows instead.
+    If `sizes` is given, each row is printed as it comes, and the columns fit these typical rows instead. If the table
+    goes on, its headings were printed before.
     """
     if sizes is None:
         sizes = rows = list(rows)
     top = [[(heading, "bold") for heading in headings]] if headings else []
-    widths = [min(max(map(_width, column)), _WIDEST) for column in zip(*top, *sizes)][:-1]
-    for row in chain(top, rows):
-        cells = [_padded(cell, width) for cell, width in zip(row, widths)]
-        line(*(part for cell in cells for part in (cell, _GAP)), row[-1])
+    widths = [min(max(map(_width, column)), _WIDEST) + len(_GAP) for column in zip(*top, *sizes)][:-1]
+    room = _room() or sys.maxsize
+    beside = sum(used <= room for used in accumulate(widths))
+    used = sum(widths[:beside])
+    for row in rows if goes_on else chain(top, rows):
+        first = [_padded(cell, width) for cell, width in zip(row, widths[:beside])]
+        if beside == len(widths) and (used + _width(row[-1]) <= room or room - used >= _LEAST):
+            _wrapped(*first, row[-1], indent=" " * used)
+            continue
+        line(*first)
+        below = [] if row in top else _below(headings[beside:], row[beside:])
+        if below:
+            _wrapped(_INDENT, *below, indent=_INDENT)
+
+
+def _below(headings: Sequence[str], cells: Row) -> list[Part]:
+    """The cells that are not empty, as a line: `from 192.0.2.1, took 3.1 s: approved`."""
+    *named, last = [
+        (f"{heading.lower()} ", cell) if _cleaned(cell)[0] not in ("", "-") else ()
+        for heading, cell in zip(headings, cells)
+    ]
+    parts: list[Part] = [part for each in named if each for part in (", ", *each)][1:]
+    return [*parts, *([": "] if parts and last else []), *last[1:]]
 
 
 def fields(pairs: Iterable[tuple[str, Part]]) -> None:
@@ -132,6 +165,11 @@ def moment(unix_time: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_time))
 
 
+def local(heading: str) -> str:
+    """The heading of a column of points in time: with the names that the local time zone has over the year."""
+    return f"{heading} ({'/'.join(dict.fromkeys(time.tzname))})"
+
+
 def timestamp(unix_time: float) -> str:
     """A point in time for programs (ISO 8601), with the offset of the local time zone."""
     return datetime.fromtimestamp(unix_time).astimezone().isoformat(timespec="seconds")
@@ -179,6 +217,42 @@ def progress(quiet: bool = False) -> Iterator[Callable[[str], None]]:
         show("")
 
 
+def _wrapped(*parts: Part, indent: str) -> None:
+    """Print a line on standard output. If the terminal is too narrow for it, it goes on in the next one, indented."""
+    room = _room()
+    if room is None:
+        line(*parts)
+        return
+    so_far: list[Part] = []
+    used = 0
+    for part in parts:
+        text, style = _cleaned(part)
+        shown = ""
+        for word in _words(text, room):
+            bare = word.lstrip()
+            if bare != word and used + _width(word) > room:
+                line(*so_far, (shown, style))
+                so_far, shown, word = [indent], "", bare
+                used = len(indent)
+            shown += word
+            used += _width(word)
+        so_far.append((shown, style))
+    line(*so_far)
+
+
+def _words(text: str, room: int) -> Iterator[str]:
+    """The words of a text, with the spaces before them. A command is one word, unless it is wider than the terminal."""
+    for word in _WORDS.findall(text):
+        yield from [word] if _width(word) <= room else re.findall(r"\s*\S+|\s+", word)
+
+
+def _room() -> int | None:
+    """The width of the terminal on standard output; None if there is none, or if it does not say."""
+    if not sys.stdout.isatty():
+        return None
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None
+
+
 def _cleaned(part: Part) -> tuple[str, str]:
     """The cleaned text, and its style."""
     text, style = (part, "") if isinstance(part, str) else part
@@ -197,8 +271,9 @@ def _console(stream: TextIO) -> Console | None:
 
 
 def _padded(part: Part, width: int) -> Part:
+    """The cell with the spaces that fill its column. There are two at least."""
     text, style = _cleaned(part)
-    return text + " " * (width - _width(part)), style
+    return text + " " * max(width - _width(part), len(_GAP)), style
 
 
 def _width(part: Part) -> int:

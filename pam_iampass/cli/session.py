@@ -13,13 +13,12 @@ import click
 
 from pam_iampass.agent.control import ask
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.output import Row, count, line, moment, progress, show_json, table, timestamp
+from pam_iampass.cli.output import Row, count, line, local, moment, progress, show_json, table, timestamp
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.enforcer.service import forget_passwords
 from pam_iampass.errors import PamIampassError
 
 _WATCH_SECONDS = 1.0
-_HEADINGS = ("ID", "USER", "PERSON", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED")
 _STYLES = {"active": "green", "away": "yellow", "revoked": "yellow", "ending": "red"}
 _EPILOG = """\b
 Examples:
@@ -153,7 +152,19 @@ def _show(found: Sequence[dict[str, Any]], as_json: bool, indent: int | None) ->
     elif not found:
         line("There are no sessions.")
     else:
-        table(_HEADINGS, [_row(session) for session in found])
+        headings = (
+            "ID",
+            "USER",
+            "PERSON",
+            "APPROVER",
+            "SERVICE",
+            "FROM",
+            local("SINCE"),
+            "STATUS",
+            "LEFT",
+            "COVERED",
+        )
+        table(headings, [_row(session) for session in found])
 
 
 def _as_object(session: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import pexpect
 from pexpect.fdpexpect import fdspawn
 
-ROWS, COLUMNS = 24, 100
+ROWS, COLUMNS = 24, 200
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": "xterm"}
 
 
@@ -29,10 +29,14 @@ class Terminal(fdspawn):  # type: ignore[misc]
     open: ClassVar[set[Terminal]] = set()
 
     def __init__(
-        self, command: Sequence[str], timeout: float = 90, environment: dict[str, str] | None = None
+        self,
+        command: Sequence[str],
+        timeout: float = 90,
+        environment: dict[str, str] | None = None,
+        columns: int = COLUMNS,
     ) -> None:
         master, slave = os.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],
             stdin=slave,

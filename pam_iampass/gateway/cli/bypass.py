@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli.bypass import for_option, reason_option
-from pam_iampass.cli.output import count, duration, line, moment, show_json, table, timestamp
+from pam_iampass.cli.output import count, duration, line, local, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
 from pam_iampass.config.value_types import name_error
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
@@ -106,7 +106,7 @@ def list_(config: Path, as_json: bool) -> None:
             )
             for bypass in found
         ]
-        table(["USER", "SERVICE", "HOST", "UNTIL", "BY", "REASON"], rows)
+        table(["USER", "SERVICE", "HOST", local("UNTIL"), "BY", "REASON"], rows)
     if tampered:
         what = f"{count(tampered, 'bypass')} not shown: no gateway has written these rows, and they do not count."
         line((what, "bold red"), err=True)

@@ -196,7 +196,8 @@ def list_(
             )
             for host in found
         ]
-        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", "SEEN", "VERSION", "FROM", "OPEN", "NOTE"), rows)
+        seen = output.local("SEEN")
+        output.table(("NAME", "GROUP", "STATUS", "ADMITTED", seen, "VERSION", "FROM", "OPEN", "NOTE"), rows)
     elif everything:
         output.line("There is no such host.")
     else:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from pam_iampass.audit.query import AuditRecord, kind_of, shown_time
-from pam_iampass.cli.output import Row, count, line, show_json, table
+from pam_iampass.audit.query import AuditRecord, kind_of
+from pam_iampass.cli.output import Row, count, line, local, moment, show_json, table
 from pam_iampass.cli.parameters import (
     let_in_option,
     login_option,
@@ -32,10 +32,9 @@ _LOOKED_AT = 1.0
 _LATE = timedelta(minutes=2)
 """A transaction that began before another can be committed after it: its record comes late."""
 
-_HEADINGS = ("WHEN", "HOST", "USER", "CALLER", "SERVICE", "FROM", "OUTCOME", "REASON")
 _SIZES = (
     (
-        "2026-11-24 17:30:00+01:00",
+        "2026-11-24 17:30:00",
         "web17",
         "wolfgang",
         "wolfgang",
@@ -119,7 +118,7 @@ def command(
     what the host says: REASON begins with «the host says», and in JSON verified is false. The host's own journal has
     more: logins that it has denied by itself, and when a login session ended.
 
-    Times are in the time zone of this machine, whose offset they show, unless TZ is set. With --json, the members are
+    Times are in the time zone of this machine, unless TZ is set; with --json they have its offset, and the members are
     those of pam-iampass log.
 
     A name that neither the database nor a record has is an error.
@@ -136,7 +135,7 @@ def command(
         wanted = Filter(user or "", full, services, outcomes, session, since, until, login or "", let_in)
         if follow:
             if not as_json:
-                table(_HEADINGS, (), _SIZES)
+                table(_headings(), (), _SIZES)
             async for record in _followed(gateway, wanted, most):
                 _show([record], as_json, followed=True)
             return
@@ -174,11 +173,15 @@ def _show(records: list[Record], as_json: bool, *, followed: bool = False) -> No
         for record in found:
             show_json(record.to_json(), indent=None)
     elif followed:
-        table((), map(_row, found), _SIZES)
+        table(_headings(), map(_row, found), _SIZES, goes_on=True)
     elif found:
-        table(_HEADINGS, map(_row, found))
+        table(_headings(), map(_row, found))
     else:
         line("No record.", err=True)
+
+
+def _headings() -> tuple[str, ...]:
+    return (local("WHEN"), "HOST", "USER", "CALLER", "SERVICE", "FROM", "OUTCOME", "REASON")
 
 
 def _as_on_a_host(record: Record) -> AuditRecord:
@@ -226,7 +229,7 @@ def _row(record: AuditRecord) -> Row:
         style = "cyan"
     reason = "; ".join(filter(None, (record.reason, f"session {record.session}" if record.session else "")))
     return (
-        shown_time(record.time),
+        moment(record.time.timestamp()),
         (record.host or "-", "bold"),
         (record.user or "-", "bold"),
         record.caller or "-",

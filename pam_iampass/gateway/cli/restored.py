@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.audit.journal import ADMINISTRATION, GATEWAY_ALERT, IDENTIFIER
-from pam_iampass.cli.output import line, moment, table
+from pam_iampass.cli.output import line, local, moment, table
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.places import ACCOUNT
@@ -102,7 +102,7 @@ def _show_since(last: datetime | None, was_here: bool) -> None:
     rows, knows = _acts_since(last), was_here and _journal_reaches(last)
     if rows:
         line("This machine's journal has these acts. Those of the first minute may be in the database:")
-        table(("WHEN", "WHAT", "HOST", "USER", "BY", "WHY"), rows)
+        table((local("WHEN"), "WHAT", "HOST", "USER", "BY", "WHY"), rows)
     elif knows:
         line("This machine's journal has no act since then.")
     if not knows:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pam_iampass.cli import Verbs
-from pam_iampass.cli.output import count, line, moment, show_json, table, timestamp
+from pam_iampass.cli.output import count, line, local, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import json_option
 from pam_iampass.cli.session import short
 from pam_iampass.client import IampassError
@@ -60,7 +60,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
     elif not found:
         line("There are no sessions.")
     else:
-        headings = ("ID", "USER", "HOST", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT")
+        headings = ("ID", "USER", "HOST", "SERVICE", "FROM", local("SINCE"), "STATUS", "LEFT")
         rows = [
             (
                 f"{'' if session.parent is None else '+ '}{str(session.id)[:8]}",
