@@ -84,8 +84,9 @@ def change(file: Path, old: str, new: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]]:
-    """The shipped files in their places, for sshd with a key and for sudo; the function puts back what was changed."""
+def well(machine: Installation, sandbox: Sandbox, agent: RunningAgent) -> Iterator[Callable[[], None]]:
+    """The shipped files in their places, for sshd with a key and for sudo; the function puts back what was changed.
+    The agent, which a test may stop, is that of the other system tests: it runs again afterwards."""
     Path("/run/sshd").mkdir(exist_ok=True)
     with kept():
         SSHD.unlink(missing_ok=True)
@@ -101,6 +102,9 @@ def well(machine: Installation, sandbox: Sandbox) -> Iterator[Callable[[], None]
         remove_other_accounts()
         with kept() as put_back:
             yield put_back
+    if agent.process is None:
+        agent.__enter__()
+    agent.wake()
 
 
 def asking(name: str, choice: str = "") -> dict[Path, str]:
@@ -132,15 +136,6 @@ def kept() -> Iterator[Callable[[], None]]:
     finally:
         put_back()
         shutil.rmtree(backup)
-
-
-@pytest.fixture(scope="module")
-def agent(agent: RunningAgent, well: Callable[[], None]) -> Iterator[RunningAgent]:
-    """The agent of the other system tests, too. A test may stop it."""
-    yield agent
-    if agent.process is None:
-        agent.__enter__()
-    agent.wake()
 
 
 @pytest.fixture
