@@ -94,7 +94,9 @@ def _journal(machine: Installation, journald: Journald) -> None:
 def test_a_record_of_the_module_is_a_line_of_the_table() -> None:
     record("alice", "denied", reason="USER_DECLINED", elapsed=3.21)
     found = run("alice", "-n", "1").stdout.splitlines()
-    assert found[0].split() == [*("WHEN", "(UTC)", "USER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")]
+    assert found[0].split() == [
+        *("WHEN", "(UTC)", "USER", "APPROVER", "SERVICE", "FROM", "OUTCOME", "TOOK", "REASON")
+    ]
     cells = re.split(" {2,}", found[1])
     assert (
         abs((datetime.now().astimezone() - datetime.fromisoformat(cells[0]).astimezone()).total_seconds())

@@ -156,6 +156,7 @@ def test_client_portal_fleet_server_and_sandbox_can_be_used_alone(room: str) -> 
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="gateways need Python 3.10")
 def test_what_a_fleet_declares_is_read_without_libraries_and_with_next_to_nothing_of_the_package() -> None:
     """The portal reads it, which holds nothing of the gateway; so does the gateway, whose libraries hosts lack."""
     of_config = {

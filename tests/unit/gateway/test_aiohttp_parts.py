@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from types import CodeType
 from typing import Any, Callable
 
@@ -72,5 +73,5 @@ def test_what_they_mean() -> None:
 
     asyncio.run(meaning())
     create: Any = aiohttp.BaseConnector._create_connection
-    assert asyncio.iscoroutinefunction(create)
+    assert inspect.iscoroutinefunction(create)
     assert create.__code__.co_varnames[: create.__code__.co_argcount] == ("self", "req", "traces", "timeout")

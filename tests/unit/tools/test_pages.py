@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -16,13 +18,17 @@ import pytest
 from pam_iampass.audit.journal import ADMINISTRATION, MESSAGE_IDS, SESSION_LEFT_OPEN
 from pam_iampass.cli import LazyGroup, group
 from pam_iampass.config.schema import SCHEMA, Section
-from pam_iampass.gateway.cli import group as gateway_group
 from pam_iampass.login.context import ModuleArguments
 from pam_iampass.outcome import RESULTS, Outcome
 from tests.support.man_page import ManPage, plain
 
 ROOT = Path(__file__).parents[3]
-GROUPS = (group, gateway_group)
+GROUPS = [group]
+#: The packages whose pages are made: those of gateways need their libraries.
+OF: list[tuple[str, ...]] = [()]
+if find_spec("psycopg") and find_spec("aiohttp"):
+    GROUPS.append(import_module("pam_iampass.gateway.cli").group)
+    OF += [("--gateway",), ("--portal",)]
 
 
 def verb_pages(of: LazyGroup) -> list[str]:
@@ -30,14 +36,14 @@ def verb_pages(of: LazyGroup) -> list[str]:
 
 
 PAGES = (
-    *("pam-iampass.1", "iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8"),
-    *("pam-iampass-gateway.1", "gateway.yaml.5", "pam-iampass-portal.1", "portal.yaml.5"),
-    *(name for each in GROUPS for name in verb_pages(each)),
+    *("iampass.yaml.5", "pam_iampass.8", "pam-iampass-agent.8", "pam-iampass-enforcer.8"),
+    *(("gateway.yaml.5", "pam-iampass-portal.1", "portal.yaml.5") if len(OF) > 1 else ()),
+    *(name for each in GROUPS for name in (f"{each.name}.1", *verb_pages(each))),
 )
 
 
 def made(folder: Path, epoch: str = "1795000000") -> Path:
-    for options in ((), ("--gateway",), ("--portal",)):
+    for options in OF:
         command = [sys.executable, "-m", "tools.docs", "man", *options, str(folder)]
         subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": epoch})
     return folder
