@@ -319,7 +319,7 @@ def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: s
             said = terminal.shown
         else:
             said = shell.ended(None)
-            assert said.count("UNREACHABLE!") + said.count("FAILED!") == hosts
+            assert said.count("| UNREACHABLE!") + said.count("| FAILED") == hosts
         wait_until(lambda: not fleet.sessions(), "logins go on", LONG)
         assert fleet.asleep() == 0
 
