@@ -325,7 +325,7 @@ def test_a_run_ends_on_all_hosts_when_the_person_walks_away(fleet: Fleet, way: s
 
 
 def test_sudo_that_remembers_asks_once_on_each_host_however_many_tasks_there_are(fleet: Fleet) -> None:
-    remembers = PAGE.command("Settings that make it one ring", "Defaults:alice")
+    remembers = PAGE.command("Settings for one approval", "Defaults:alice")
     forgets = f"sed -i '/^{remembers}$/d' /etc/sudoers.d/alice"
     fleet.each(fleet.behind, "sh", "-c", f"echo '{remembers}' >> /etc/sudoers.d/alice")
     try:
