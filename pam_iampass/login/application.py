@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Protocol
 
-from pam_iampass.config.settings import ServiceSettings
+from pam_iampass.config.settings import ServiceSettings, same_program
 from pam_iampass.login import decisions
 from pam_iampass.outcome import Decision, Login, Phase
 from pam_iampass.text import clean
@@ -26,6 +26,8 @@ PROMPT_ECHO_OFF = 1
 PROMPT_ECHO_ON = 2
 ERROR_MSG = 3
 TEXT_INFO = 4
+
+_RUNS_A_COMMAND = ("sudo", "su", "doas")
 
 
 class ApplicationGone(Exception):
@@ -143,16 +145,20 @@ class Conversation:
 
     In sshd's account phase it is silent but for errors: prompts fail there, and sshd shows texts as a banner once the
     phase is over, when they are of no use to the person and in the way of scp and rsync.
+
+    sudo and su write a PAM_TEXT_INFO to their standard output, where it cannot be told from the output of their command.
+    So everything is an error there: they write errors to their standard error.
     """
 
     def __init__(self, pamh: PamApplication) -> None:
         self._pamh = pamh
         self._silent = pamh.phase is Phase.ACCOUNT
+        self._style = ERROR_MSG if same_program(pamh.service or "") in _RUNS_A_COMMAND else TEXT_INFO
 
     def say(self, text: str) -> None:
         """Show a line."""
         if not self._silent:
-            self._pamh.conversation(PamMessage(TEXT_INFO, clean(text)))
+            self._pamh.conversation(PamMessage(self._style, clean(text)))
 
     def say_error(self, text: str) -> None:
         """Show an error."""

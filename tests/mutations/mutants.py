@@ -483,6 +483,14 @@ MUTANTS = {
             "test_a_session_is_over_with_its_login_when_the_command_says_so",
         ),
     ),
+    "The output of a command holds nothing of ours": (
+        Mutant(
+            "sudo writes what we say to the output of its command",
+            '_RUNS_A_COMMAND = ("sudo", "su", "doas")',
+            '_RUNS_A_COMMAND = ("su", "doas")',
+            "test_nothing_of_ours_gets_into_the_output_of_a_command_of_sudo",
+        ),
+    ),
     "Untrusted text is escaped": (
         Mutant(
             "a key id closes its quotes, and goes on as our own text",

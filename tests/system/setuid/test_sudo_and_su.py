@@ -9,6 +9,7 @@ from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_passwo
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
 from tests.support.terminal import Terminal
+from tests.support.world import PASSWORD
 
 
 def approved(guest: Guest, program: str, user: str) -> None:
@@ -65,6 +66,24 @@ def test_where_sudo_may_ask_nothing_no_phone_rings(guest: Guest) -> None:
     assert sudo.finish() == 1
     assert "a password is required" in sudo.shown
     assert guest.starts() == 0
+
+
+def only_the_command_writes_to_standard_output(guest: Guest, call: str) -> None:
+    guest.set_phone(Phone.APPROVES)
+    for session in ("", "setsid --wait "):  # with a controlling terminal, and without
+        shell = guest.run("/bin/sh", "-c", f"echo {PASSWORD} | {session}{call} 2>/dev/null | cat")
+        assert (shell.finish(), shell.shown) == (0, "in as 0\n")
+    assert guest.starts() == 2
+
+
+@side_by_side
+def test_nothing_of_ours_gets_into_the_output_of_a_command_of_sudo(guest: Guest) -> None:
+    only_the_command_writes_to_standard_output(guest, f"sudo -kS sh -c '{SHOW_WHO}'")
+
+
+@side_by_side
+def test_nothing_of_ours_gets_into_the_output_of_a_command_of_su(guest: Guest) -> None:
+    only_the_command_writes_to_standard_output(guest, f"su {guest.twin} -c '{SHOW_WHO}'")
 
 
 @side_by_side

@@ -136,7 +136,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 class Served:
     """An application whose connection is served by a process."""
 
-    phase, user, ssh_connection = Phase.AUTHENTICATE, ME, CONNECTION
+    phase, user, service, ssh_connection = Phase.AUTHENTICATE, ME, "sshd", CONNECTION
 
     def __init__(self, pid: int) -> None:
         self.peer_pid = pid
