@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Callable
 
 from pam_iampass.audit.journal import ERROR, Journal
+from pam_iampass.config.settings import same_program
 from pam_iampass.login import decisions, verification
 from pam_iampass.login.application import ApplicationGone, Conversation, PamApplication, Stopping
 from pam_iampass.login.context import ContextFactory, ModuleArguments
@@ -58,7 +59,7 @@ class Module:
             decision = denied(Outcome.UNAVAILABLE, _raised_at(error), "The phone check failed.")
         return self._finish(pamh, login, decision)
 
-    #: In sshd's account phase (`pamh.phase`), the person is asked there.
+    #: In the account phase (`pamh.phase`) of sshd, and of sudo with `always`, the person is asked there.
     pam_sm_acct_mgmt = pam_sm_authenticate
 
     def pam_sm_open_session(self, pamh: PamApplication, flags: int, argv: list[str]) -> int:
@@ -109,6 +110,8 @@ class Module:
             return decisions.misconfigured(
                 "first_factor belongs on an auth line: in the account phase sshd has seen to the first factor itself"
             )
+        if arguments.always and (login.phase is not Phase.ACCOUNT or same_program(login.service) != "sudo"):
+            return decisions.misconfigured("always belongs on an account line of sudo")
         if arguments.codes:
             return decisions.misconfigured("codes belongs on an auth line of sshd, without first_factor")
         context = self._make_context(arguments.config, lambda reason: self._journal.left_open(login, reason))
@@ -169,7 +172,7 @@ def _tell(pamh: PamApplication, login: Login, decision: Decision) -> None:
         return
     is_usual = decision.outcome in (Outcome.APPROVED, Outcome.BYPASSED) and login.through_sshd
     conversation = Conversation(pamh)
-    is_error = decision.result is Result.DENIED or login.phase is Phase.ACCOUNT
+    is_error = decision.result is Result.DENIED or (login.through_sshd and login.phase is Phase.ACCOUNT)
     say = conversation.say_error if is_error else conversation.say
     try:
         for line in ("" if is_usual else decision.message, decision.notice):

@@ -51,7 +51,8 @@ class Phase(enum.IntEnum):
     """pam_sm_authenticate: the person can be asked."""
 
     ACCOUNT = 2
-    """pam_sm_acct_mgmt in sshd: nothing can be asked, and what is said appears once it is over."""
+    """pam_sm_acct_mgmt: in sshd, where nothing can be asked, and what is said appears once it is over; and in sudo, if
+    it asks for every command."""
 
     OPEN_SESSION = 3
     """pam_sm_open_session of a login with a kept session."""
@@ -178,8 +179,13 @@ class Login:
 
     @property
     def shows_text(self) -> bool:
-        """Whether the application shows a text at once; otherwise it shows it with a prompt, or after the result."""
-        return self.phase is Phase.AUTHENTICATE and (self.sshd_shows_text or not self.through_sshd)
+        """Whether the application shows a text at once; otherwise it shows it with a prompt, or after the result.
+
+        In its account phase sudo does on a terminal. Without one it runs for a program, which reads what it shows.
+        """
+        if self.through_sshd:
+            return self.phase is Phase.AUTHENTICATE and self.sshd_shows_text
+        return self.phase is Phase.AUTHENTICATE or bool(self.tty)
 
     @property
     def first_factor(self) -> str | None:

@@ -73,13 +73,12 @@ static int decide(struct call *call, int denial)
     return result;
 }
 
-/* An `auth` line that only takes a recovery code decides nothing for the account phase. */
-static bool takes_code(const struct call *call)
+static bool has_argument(const struct call *call, const char *argument)
 {
     bool found = false;
 
     for (int i = 0; i < call->argc; i++)
-        found = found || strcmp(call->argv[i], "codes") == 0;
+        found = found || strcmp(call->argv[i], argument) == 0;
     return found;
 }
 
@@ -90,34 +89,46 @@ static bool by_password(pam_handle_t *pamh)
     return pam_getenv(pamh, "SSH_CONNECTION") != NULL && getsid(0) == getpid();
 }
 
+static void remember_decision(pam_handle_t *pamh, int result)
+{
+    bool passed = result == PAM_SUCCESS || result == PAM_IGNORE;
+
+    (void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);
+}
+
 EXPORTED int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     /* sshd would try again after PAM_ABORT, sudo after PAM_MAXTRIES, and each time the phone would ring again. */
     struct call call = {pamh, AUTHENTICATE, flags, argc, argv, false, ""};
-    bool only_code = takes_code(&call);
+    /* Such a line only takes a recovery code, and decides nothing for the account phase. */
+    bool only_code = has_argument(&call, "codes");
     int result = PAM_IGNORE;
-    bool passed;
 
     if (!only_code || !by_password(pamh))
         result = decide(&call, in_sshd(pamh) ? PAM_MAXTRIES : PAM_ABORT);
-    passed = result == PAM_SUCCESS || result == PAM_IGNORE;
     if (!only_code)
-        (void)pam_set_data(pamh, DECISION, passed ? (void *)DECISION : NULL, NULL);
+        remember_decision(pamh, result);
     return result;
 }
 
-/* Only sshd has required a first factor when it calls this; cron, su and sudo may not have. What the auth phase
- * has decided for this login stands, and the phone does not ring again. */
+/* sshd has required a first factor when it calls this; cron, su and sudo may not have. With `always` on its line, sudo
+ * asks here for what needs no password, but root, whose scripts must go on without an agent. What was decided before
+ * on this handle stands, and the phone does not ring again. */
 EXPORTED int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     struct call call = {pamh, ACCOUNT, flags, argc, argv, false, ""};
     const void *passed;
     int result = PAM_IGNORE;
 
-    if (in_sshd(pamh) && pam_get_data(pamh, DECISION, &passed) != PAM_SUCCESS)
+    if (!in_sshd(pamh) && (!has_argument(&call, "always") || getuid() == 0))
+        goto out;
+    if (pam_get_data(pamh, DECISION, &passed) == PAM_SUCCESS) {
+        result = passed == NULL ? PAM_PERM_DENIED : PAM_IGNORE;
+    } else if (in_sshd(pamh) || !runs_nothing()) {
         result = decide(&call, PAM_PERM_DENIED);
-    else if (in_sshd(pamh) && passed == NULL)
-        result = PAM_PERM_DENIED;
+        remember_decision(pamh, result);
+    }
+out:
     return result;
 }
 

@@ -2,6 +2,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <limits.h>
 #include <security/pam_modutil.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +61,8 @@ static bool write_items(struct frame *frame, const struct call *call)
     bool has_client = !in_session(call) && connection != NULL;
     /* In its method `password`, sshd shows no text, and calls us in the process that leads its session. */
     bool may_show = call->phase == AUTHENTICATE && in_sshd(pamh) && getsid(0) != getpid();
-    char uid[24], audit[24], sockets[1024], program[72];
+    bool has_command = !in_session(call) && !in_sshd(pamh) && getuid() != 0;
+    char uid[24], audit[24], sockets[1024], program[72], arguments[COMMAND_TEXT], path[PATH_MAX];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
     frame_begin(frame, ITEMS);
@@ -73,6 +75,10 @@ static bool write_items(struct frame *frame, const struct call *call)
            add_item(frame, "ssh_connection", connection) &&
            (!has_client || add_item(frame, "sockets", socket_inodes(sockets, sizeof sockets))) &&
            (!may_show || add_item(frame, "executable", executable(program, sizeof program))) &&
+           (!has_command ||
+            (add_item(frame, "command", command(arguments, sizeof arguments)) &&
+             add_item(frame, "program", link_of("/proc/self/exe", path, sizeof path)) &&
+             add_item(frame, "folder", link_of("/proc/self/cwd", path, sizeof path)))) &&
            add_item(frame, "audit_session", audit_session_of(call, audit, sizeof audit)) &&
            (!in_session(call) || (add_item(frame, "session", call->session) &&
                                   add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));

@@ -94,6 +94,93 @@ const char *executable(char *text, size_t size)
     return text;
 }
 
+struct arguments {
+    size_t length;                     /* of all of them, each with its NUL */
+    uint8_t head[COMMAND_HEAD];        /* the first ones */
+    uint8_t tail[COMMAND_TAIL + 4096]; /* the last ones of what follows the head, and room for what is read */
+    size_t of_head, of_tail;
+};
+
+static bool read_arguments(struct arguments *found)
+{
+    struct statfs system;
+    int file = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    bool trusted = file >= 0 && fstatfs(file, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+    ssize_t got = 0;
+
+    found->length = found->of_head = found->of_tail = 0;
+    while (trusted) {
+        if (found->of_head < COMMAND_HEAD) {
+            got = read(file, found->head + found->of_head, COMMAND_HEAD - found->of_head);
+            found->of_head += got > 0 ? (size_t)got : 0;
+        } else {
+            got = read(file, found->tail + found->of_tail, sizeof found->tail - found->of_tail);
+            found->of_tail += got > 0 ? (size_t)got : 0;
+        }
+        if (got <= 0)
+            break;
+        found->length += (size_t)got;
+        if (found->of_tail > COMMAND_TAIL) {
+            memmove(found->tail, found->tail + found->of_tail - COMMAND_TAIL, COMMAND_TAIL);
+            found->of_tail = COMMAND_TAIL;
+        }
+    }
+    descriptor_close(file);
+    return trusted && got == 0;
+}
+
+static char *add_hexadecimal(char *end, const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        end += snprintf(end, 3, "%02x", bytes[i]);
+    return end;
+}
+
+const char *command(char *text, size_t size)
+{
+    struct arguments found;
+    char *end;
+
+    if (size < COMMAND_TEXT || !read_arguments(&found))
+        return NULL;
+    end = text + snprintf(text, 24, "%zu:", found.length);
+    end = add_hexadecimal(end, found.head, found.of_head);
+    *end++ = ':';
+    *end = '\0';
+    add_hexadecimal(end, found.tail, found.of_tail);
+    return text;
+}
+
+/* Only the whole of the arguments is compared: a parser of ours that reads them otherwise than sudo does would be a way
+ * in. argv[0] is the caller's to choose. */
+bool runs_nothing(void)
+{
+    static const struct {
+        size_t length;
+        const char *bytes;
+    } spared[] = {{3, "-l\0"}, {3, "-v\0"}, {6, "-n\0-l\0"}, {6, "-n\0-v\0"}};
+    struct arguments found;
+    const uint8_t *first;
+    bool same = false;
+    size_t left;
+
+    if (!read_arguments(&found) || found.length > found.of_head)
+        return false;
+    first = memchr(found.head, '\0', found.of_head);
+    left = first == NULL ? 0 : found.of_head - (size_t)(first + 1 - found.head);
+    for (size_t i = 0; i < sizeof spared / sizeof spared[0]; i++)
+        same = same || (left == spared[i].length && memcmp(first + 1, spared[i].bytes, left) == 0);
+    return same;
+}
+
+const char *link_of(const char *path, char *text, size_t size)
+{
+    ssize_t length = readlink(path, text, size - 1);
+
+    text[length > 0 ? length : 0] = '\0';
+    return length > 0 ? text : NULL;
+}
+
 const char *socket_inodes(char *text, size_t size)
 {
     DIR *folder = opendir("/proc/self/fd");

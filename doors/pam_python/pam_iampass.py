@@ -33,7 +33,8 @@ def pam_sm_authenticate(pamh, flags, argv):
 
 
 def pam_sm_acct_mgmt(pamh, flags, argv):
-    if passed is None and SSHD in pamh.env:  # only sshd has required a first factor
+    # Only sshd has required a first factor. `always` is for sudo, which this door does not serve: it denies.
+    if passed is None and (SSHD in pamh.env or "always" in argv):
         return decide(pamh, ACCOUNT, flags, argv, PERM_DENIED)
     return PERM_DENIED if passed is False else IGNORE
 

@@ -649,6 +649,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " for all users, or for some users, hosts, commands or target users.",
             "Remove it with visudo",
         ),
+        error_kind(
+            "sudo-no-account-phase",
+            "{rule}: sudo does not ask the phone for commands that need no password: {names}",
+            "sudo asks for every command (`setup sudo --always`) in the `account` stack of PAM, which it does not run"
+            " with `!pam_acct_mgmt`. This can be set for all users, or for some users, hosts, commands or targets.",
+            "Remove it with visudo",
+        ),
         warning_kind(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
@@ -674,8 +681,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Users whom the settings"
-            " exempt are not listed.",
-            "None if this is intended; otherwise remove NOPASSWD with visudo",
+            " exempt are not listed. After `setup sudo --always` the phone is asked all the same.",
+            "None if this is intended; otherwise remove NOPASSWD with visudo, or: pam-iampass setup sudo --always",
         ),
         note_kind(
             "way-in-open",
@@ -715,7 +722,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
-            "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack.",
+            "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack. It is a warning where"
+            " sudo asks for every command.",
             "None if this is intended; otherwise remove nopass",
         ),
         warning_kind(

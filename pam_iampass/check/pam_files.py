@@ -9,9 +9,10 @@ from pathlib import Path
 from pam_iampass.check.catalogue import finding
 from pam_iampass.check.machine import Machine
 from pam_iampass.check.stacks import Stacks
+from pam_iampass.config.settings import same_program
 from pam_iampass.errors import Problem, Severity, shown
 from pam_iampass.login.context import ModuleArguments
-from pam_iampass.pam.modules import is_ours, is_pam_python, own_arguments
+from pam_iampass.pam.modules import ALWAYS, asks_always, is_ours, is_pam_python, own_arguments
 from pam_iampass.pam.services import UNPRIVILEGED
 from pam_iampass.pam.stack import Handler, HandlerKind, PamService, PamType, UnusableService
 
@@ -41,14 +42,15 @@ def of_services(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
         yield from unauthenticated(name, stacks.files.folders[0].parent)
         if name in stacks.with_us:
             yield from stacks.with_us[name].findings(fresh_setcred=name == "sshd")
-        if name == "sshd" and name in stacks.with_us_in_account:
+        if name in stacks.with_us_in_account and (name == "sshd" or stacks.asks_always(name)):
             yield from stacks.with_us_in_account[name].findings()
 
 
 def _of_service(
     stacks: Stacks, name: str, service: PamService, sshd_service: str | None
 ) -> Iterator[Problem]:
-    in_account = stacks.with_us_in_account.get(name) if name == sshd_service else None
+    counts = name == sshd_service or stacks.asks_always(name)
+    in_account = stacks.with_us_in_account.get(name) if counts else None
     yield from stacks.lost_refusals(name)
     if in_account is not None:
         yield from _modules(stacks, name, in_account.stack)
@@ -83,6 +85,9 @@ def _modules(stacks: Stacks, name: str, stack: Sequence[Handler]) -> Iterator[Pr
 
 def _of_our_line(stacks: Stacks, name: str, handler: Handler) -> Iterator[Problem]:
     unknown = ModuleArguments.parse(["pam_iampass", *own_arguments(handler)]).unknown
+    stack = stacks.account_stack(name) if same_program(name) == "sudo" else ()
+    if asks_always(handler) and handler not in stack:
+        unknown = (*unknown, ALWAYS)
     if unknown:
         yield finding("module-argument", name, str(handler), arguments=", ".join(map(shown, unknown)))
     if is_pam_python(handler):

@@ -38,7 +38,7 @@ def shut_out(service: str, config: Path, demanded: str = "") -> dict[str, list[s
         report = user_status(config, shells)
     except (CommandUnavailable, SshdConfigRejected, ConfigurationError):
         return {}
-    passwords = _passwords()
+    with_password = passwords()
     found: dict[str, list[str]] = {}
     for status in report.users:
         why = _denied(status, service)
@@ -46,7 +46,7 @@ def shut_out(service: str, config: Path, demanded: str = "") -> dict[str, list[s
             continue
         entry = shells[status.name]
         account = Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
-        factors = {_PASSWORD} if passwords.get(account.name, True) else set()
+        factors = {_PASSWORD} if with_password.get(account.name, True) else set()
         if in_force is not None and _has_key(account, in_force):
             factors.add(_KEY)
         if not (factors if in_force is None else _gets_in(account, factors, in_force)):
@@ -106,7 +106,7 @@ def _has_key(account: Account, in_force: SshdSettings) -> bool:
     return next(sshd.authorized_keys(account, in_force), None) is not None
 
 
-def _passwords(shadow: Path = _SHADOW) -> dict[str, bool]:
+def passwords(shadow: Path = _SHADOW) -> dict[str, bool]:
     """Whether each local account has a password (shadow(5)); nothing of those of a directory service."""
     try:
         lines = shadow.read_text("utf-8", "replace").splitlines()

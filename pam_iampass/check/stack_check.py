@@ -303,11 +303,11 @@ class StackCheck(SimulatedStack):
 
 
 class AccountCheck(SimulatedStack):
-    """Simulates one `account` stack that names us, which counts in sshd only."""
+    """Simulates one `account` stack that names us, which counts in sshd."""
 
-    passes = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
+    passes: Sequence[int] = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
     """The results that let in. With the second one, sshd lets the user in to change an expired password."""
-    first_factor = (*passes, *_REFUSALS, PamCode.USER_UNKNOWN)
+    first_factor: Sequence[int] = (*passes, *_REFUSALS, PamCode.USER_UNKNOWN)
 
     def findings(self) -> Iterator[Problem]:
         """Everything that is wrong."""
@@ -338,6 +338,23 @@ class AccountCheck(SimulatedStack):
             if any(self.run(results, code).result in self.passes for results in asking):
                 yield self._finding("stack-denial-passes", f"although we return {CODES[code]}")
                 return
+
+
+class SudoAccountCheck(AccountCheck):
+    """Simulates an `account` stack of sudo that asks for every command.
+
+    sudo runs what needs no password although the password has expired. An unknown module may say that it has.
+    """
+
+    passes = (*AccountCheck.passes, PamCode.AUTHTOK_EXPIRED)
+    first_factor = (*AccountCheck.first_factor, PamCode.AUTHTOK_EXPIRED)
+
+    def varied(self, stack: Sequence[Handler]) -> dict[str, Sequence[int]]:
+        """The results that each module may have, but for ours and those with one result."""
+        found = super().varied(stack)
+        unknown = {_key(handler) for handler in stack if role(handler) is Role.OTHER_FACTOR}
+        expired = (PamCode.NEW_AUTHTOK_REQD, PamCode.AUTHTOK_EXPIRED)
+        return {key: (*results, *expired) if key in unknown else results for key, results in found.items()}
 
 
 def _asks(run: Simulation) -> bool:

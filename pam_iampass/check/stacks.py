@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 
 from pam_iampass.check.catalogue import finding
-from pam_iampass.check.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck
+from pam_iampass.check.stack_check import CALLED_BY_PEOPLE, AccountCheck, StackCheck, SudoAccountCheck
 from pam_iampass.errors import Problem
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import CODES, Action, is_edited, unedited
-from pam_iampass.pam.modules import is_ours, our_lines, takes_code
+from pam_iampass.pam.modules import asks_always, is_ours, our_lines, takes_code
 from pam_iampass.pam.stack import Handler, HandlerKind, PamFiles, PamService, PamType, UnusableService
 
 _LIBRARIES = ("/usr/lib/*/security", "/lib/*/security", "/usr/lib64/security", "/usr/lib/security")
@@ -63,17 +63,26 @@ class Stacks:
 
     @cached_property
     def with_us_in_account(self) -> dict[str, AccountCheck]:
-        """The services whose `account` stack names us, which counts in sshd only."""
+        """The services whose `account` stack names us, which counts in sshd and, if it asks always, in sudo."""
         found = {}
         for name, service in self.services.items():
-            if isinstance(service, PamService) and our_lines(service, PamType.ACCOUNT):
+            if isinstance(service, PamService) and (lines := our_lines(service, PamType.ACCOUNT)):
                 stack = service.stacks[PamType.ACCOUNT]
-                found[name] = AccountCheck(name, stack, self.missing(stack), self.files.dialect)
+                kind = SudoAccountCheck if asks_always(lines[0]) else AccountCheck
+                found[name] = kind(name, stack, self.missing(stack), self.files.dialect)
         return found
+
+    def asks_always(self, name: str) -> bool:
+        """Whether sudo asks for every command by this service: `setup sudo --always`."""
+        return isinstance(self.with_us_in_account.get(name), SudoAccountCheck)
 
     def auth_stack(self, name: str) -> Sequence[Handler]:
         """The `auth` stack of a service; empty if it cannot be read."""
         return self._stack(name, PamType.AUTH)
+
+    def account_stack(self, name: str) -> Sequence[Handler]:
+        """The `account` stack of a service; empty if it cannot be read."""
+        return self._stack(name, PamType.ACCOUNT)
 
     def session_stack(self, name: str) -> Sequence[Handler]:
         """The `session` stack of a service; empty if it cannot be read."""

@@ -17,6 +17,10 @@ from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.sudoers import NO_PASSWORD, PAM_SERVICES, Scope, Sudoers, SudoersLine, SudoersRejected
 from pam_iampass.text import names
 
+_AROUND_PAM = (*PAM_SERVICES, "pam_acct_mgmt")
+_SPARES_THE_PASSWORD = (NO_PASSWORD, "authenticate", "exempt_group", "timestamp_timeout", "timestamp_type")
+"""Settings by which sudo calls no `auth` stack. Its `account` stack it calls all the same."""
+
 
 def findings(machine: Machine) -> Iterator[Problem]:
     """Everything that is wrong with sudo, and with sudo-rs where it reads other files."""
@@ -41,15 +45,22 @@ def findings(machine: Machine) -> Iterator[Problem]:
 
 
 def unasked(stacks: Stacks, settings: Settings | None) -> Iterator[Problem]:
-    """The errors in sudoers because of which sudo, or sudo-rs, does not ask the phone, whoever runs it.
+    """The errors in sudoers because of which sudo, or sudo-rs, does not ask the phone, whoever runs it; and those that
+    lead it past its PAM file, for some users, hosts, commands or target users too.
 
     Raises SudoersRejected and CommandUnavailable.
     """
     approver = partial(_approver, settings)
     for file in sudoers.files():
         lines = sudoers.read(file).lines
-        rules = Sudoers(tuple(one for one in lines if one.scope is Scope.EVERYTHING and not one.users))
-        found = loopholes(rules, stacks.asks, lambda names: frozenset(), approver)
+        rules = Sudoers(
+            tuple(
+                one
+                for one in lines
+                if one.name in _AROUND_PAM or (one.scope is Scope.EVERYTHING and not one.users)
+            )
+        )
+        found = loopholes(rules, stacks.asks, lambda names: frozenset(), approver, always=stacks.asks_always)
         yield from (one for one in found if one.is_error)
 
 
@@ -62,7 +73,16 @@ def _of_sudo(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
         yield finding("way-in-open", "sudo", where, program="sudo", name="sudo")
         return
     yield from _loopholes(machine, rules)
-    if asks and rules.text("pam_login_service") is None and not stacks.asks(login):
+    if stacks.asks_always(service) and not stacks.asks_always(login):
+        yield finding(
+            "sibling-unprotected",
+            "sudo",
+            f"PAM service {service} asks for every command, {login} does not",
+            asking="sudo",
+            other="sudo -i",
+            remedy="pam-iampass setup sudo --always",
+        )
+    elif asks and rules.text("pam_login_service") is None and not stacks.asks(login):
         yield finding(
             "sibling-unprotected",
             "sudo",
@@ -77,7 +97,8 @@ def _loopholes(machine: Machine, rules: Sudoers) -> Iterator[Problem]:
     approver = partial(_approver, machine.settings)
     whom = partial(_without_phone, machine)
     shared = approver(machine.sshd_service or "sshd") is Approver.KEY
-    return loopholes(rules, machine.stacks.asks, whom, approver, machine.named, shared=shared)
+    always = machine.stacks.asks_always
+    return loopholes(rules, machine.stacks.asks, whom, approver, machine.named, shared=shared, always=always)
 
 
 def _approver(settings: Settings | None, service: str) -> Approver | SecondPerson:
@@ -96,14 +117,24 @@ def _without_phone(machine: Machine, names: Iterable[str]) -> frozenset[str]:
 
 
 def loophole(
-    line: SudoersLine, asks: Callable[[str], bool], *, caller_approves: bool, shared: bool = False
+    line: SudoersLine,
+    asks: Callable[[str], bool],
+    *,
+    caller_approves: bool,
+    shared: bool = False,
+    each_time: bool = False,
 ) -> str | None:
     """The kind of finding about a line of sudoers, if it keeps sudo from asking the phone of its caller.
 
     `asks` says whether a PAM service asks the phone; `caller_approves` whether the settings have the caller approve,
-    and not the user that PAM names; `shared` whether they expect accounts that several people share.
+    and not the user that PAM names; `shared` whether they expect accounts that several people share; `each_time`
+    whether sudo asks for every command, in its account phase.
     """
     name, value = line.name, line.value
+    if name == "pam_acct_mgmt" and value is False:
+        return "sudo-no-account-phase"
+    if each_time and name in _SPARES_THE_PASSWORD:
+        return None
     if name == NO_PASSWORD:
         return "sudo-no-password"
     if (name == "authenticate" and value is False) or (name == "exempt_group" and value):
@@ -125,21 +156,29 @@ def loopholes(
     named: str | None = None,
     *,
     shared: bool = False,
+    always: Callable[[str], bool] = lambda service: False,
 ) -> Iterator[Problem]:
     """The lines that keep sudo from asking, except lines that name only users who need no phone anyway.
 
     `without_phone` selects these among some users, `approver` whose phone a PAM service asks, `shared` whether sshd
-    asks the person whose key it is. With `named`, only lines that may be about this user. Of lines that set the same
-    for the same users or targets, the last one holds; otherwise it is not decided which one does.
+    asks the person whose key it is, `always` whether a PAM service asks for every command. With `named`, only lines
+    that may be about this user. Of lines that set the same for the same users or targets, the last one holds; otherwise
+    it is not decided which one does.
     """
     others = [name for name in rules.services if approver(name) is Approver.USER]
     shared = rules.remembers and (shared or any(approver(name) is Approver.LOGIN for name in rules.services))
+    in_account = [always(rules.service), always(rules.login_service)]
+    asks_alike = (lambda name: asks(name) and always(name)) if any(in_account) else asks
     last = {
         (line.name, line.scope, line.members, line.value if line.name == NO_PASSWORD else None): line
         for line in rules.lines
     }
     for line in last.values():
-        kind = loophole(line, asks, caller_approves=not others, shared=shared)
+        if line.name == "pam_acct_mgmt" and not any(in_account):
+            continue
+        kind = loophole(
+            line, asks_alike, caller_approves=not others, shared=shared, each_time=all(in_account)
+        )
         if kind is None:
             continue
         nobody_asked = kind == "sudo-asks-another" and without_phone(["root"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from pam_iampass.check.catalogue import finding
 from pam_iampass.check.machine import Machine
 from pam_iampass.check.stacks import Stacks
-from pam_iampass.errors import Problem
+from pam_iampass.errors import Problem, Severity
 from pam_iampass.pam.services import USES, why_unsuitable
 from pam_iampass.system.service_user import members
 from pam_iampass.text import names
@@ -100,7 +100,7 @@ class WaysInCheck:
                 yield from self._of_way_in(name, evidence)
         yield from self._other_services(ways_in)
         if "doas" in ways_in:
-            yield from _doas()
+            yield from _doas(Severity.WARNING if self.stacks.asks_always("sudo") else None)
         if self.stacks.asks("polkit-1"):
             yield from _empowered()
 
@@ -196,11 +196,11 @@ def _services(way_in: str) -> tuple[str, ...]:
     return USES.get(way_in, (way_in,))
 
 
-def _doas() -> Iterator[Problem]:
+def _doas(severity: Severity | None) -> Iterator[Problem]:
     lines = _DOAS.read_text("utf-8", "replace").splitlines() if _DOAS.exists() else []
     for number, line in enumerate(lines, 1):
         if _DOAS_FREE.match(line):
-            yield finding("doas-no-password", "ways in", f"{_DOAS}:{number}", rule=line.strip())
+            yield finding("doas-no-password", "ways in", f"{_DOAS}:{number}", severity, rule=line.strip())
 
 
 def _empowered() -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import click
@@ -17,6 +17,7 @@ from pam_iampass.cli.output import STYLES, line, moment, record, show_json, time
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, Parsed, json_option, seconds
 from pam_iampass.config.settings import DEFAULT_PATH
 from pam_iampass.errors import PamIampassError, Problem, Severity
+from pam_iampass.pam.modules import ALWAYS
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamFiles
 from pam_iampass.setup import sandbox_use
@@ -40,6 +41,7 @@ Examples:
   pam-iampass setup sshd --codes         the same; users without their phone type a recovery code
   pam-iampass setup sshd --prompt        ssh: a key, a prompt, then the phone
   pam-iampass setup sshd --password      ssh: the password, a prompt, then the phone
+  pam-iampass setup sudo --always        sudo asks for each command, also under NOPASSWD
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
   pam-iampass setup undo                 take all lines away again
@@ -109,6 +111,11 @@ def _trial_time(text: str) -> int:
     is_flag=True,
     help="For sshd: a prompt after the password, then the phone.",
 )
+@click.option(
+    "--always/--no-always",
+    default=None,
+    help="For sudo: ask for every command, also without a password (NOPASSWD), or as usual, after a password.",
+)
 @click.option("--quiet", is_flag=True, help="Show only what is wrong, or is left to do.")
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
@@ -127,6 +134,7 @@ def command(
     ctx: click.Context,
     /,
     services: tuple[str, ...],
+    always: bool | None,
     quiet: bool,
     dry_run: bool,
     trial_seconds: int | None,
@@ -156,6 +164,11 @@ def command(
     -o PreferredAuthentications=keyboard-interactive,publickey HOST`. For this, setup writes a drop-in of sshd_config.
     If sshd accepts passwords, setup refuses --codes: most clients would then ask for a code before each password.
 
+    sudo asks the phone where it asks for a password. With --always, it asks for each command: also for rules with
+    NOPASSWD, while sudo remembers the password, and without a terminal. A kept session can spare the phone, as
+    otherwise (`session.covers`). root is not asked, nor are `sudo -l` and `sudo -v`, which run nothing. --no-always
+    goes back to the usual way.
+
     Everything is checked first: the settings; whether you could still log in; sshd's settings, with sshd -T; and the
     new PAM files, in a simulation in which each way in must lead to the phone. If a check fails, nothing is changed.
     `pam-iampass test` tries a real login.
@@ -183,9 +196,14 @@ def command(
     choice = chosen.pop() if chosen else None
     if choice and "sshd" not in services:
         raise click.UsageError(f"{_and(typed)} {'is' if len(typed) == 1 else 'are'} for sshd")
+    if always is not None and "sudo" not in services:
+        raise click.UsageError(f"--{'' if always else 'no-'}always is for sudo")
+    choices = {"sshd": choice} if choice else {}
+    if always is not None:
+        choices["sudo"] = ALWAYS if always else ""
     if dry_run and trial_seconds:
         raise click.UsageError("--dry-run and --try exclude each other")
-    ctx.exit(_set_up(_setup(quiet), services, choice, quiet, dry_run, trial_seconds, force))
+    ctx.exit(_set_up(_setup(quiet), services, choices, quiet, dry_run, trial_seconds, force))
 
 
 @command.command(short_help="Restore the files of SERVICES, or of all.")
@@ -277,14 +295,14 @@ def _setup(quiet: bool = False) -> Setup:
 def _set_up(
     setup: Setup,
     services: Sequence[str],
-    choice: str | None,
+    choices: Mapping[str, str],
     quiet: bool,
     dry_run: bool,
     trial_seconds: int | None,
     force: bool,
 ) -> int:
     names = list(dict.fromkeys(services))
-    proposal = setup.propose(names, choice, force=force)
+    proposal = setup.propose(names, choices, force=force)
     changed = bool(proposal.changes)
     for text in (text for change in proposal.changes for text in change.diff if not quiet):
         style = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
@@ -346,7 +364,9 @@ def _next_steps(names: Sequence[str], trial: Trial | None) -> str:
 
 def _show_service(service: ServiceStatus) -> None:
     text = service.word
-    if service.choice:
+    if service.choice == ALWAYS:
+        text += ", for each command"
+    elif service.choice:
         text += f", {_CHOICES.get(service.choice, service.choice)} and the phone"
     if service.since is not None:
         text += f", since {moment(service.since)}"
@@ -369,7 +389,8 @@ def _as_object(services: Sequence[ServiceStatus], trial: Trial | None) -> dict[s
         "services": {
             service.name: {
                 "state": service.word.replace(" ", "_"),
-                "first_factor": service.choice or None,
+                "first_factor": None if service.choice == ALWAYS else service.choice or None,
+                "always": service.choice == ALWAYS,
                 "since": _iso(service.since),
                 "changed_files": [str(path) for path, _ in service.conflicts],
                 "problems": [

@@ -144,15 +144,17 @@ class Conversation:
     """The conversation with the person who logs in.
 
     In sshd's account phase it is silent but for errors: prompts fail there, and sshd shows texts as a banner once the
-    phase is over, when they are of no use to the person and in the way of scp and rsync.
+    phase is over, when they are of no use to the person and in the way of scp and rsync. So it is in sudo's without a
+    terminal, where nobody is there to read them.
 
-    sudo and su write a PAM_TEXT_INFO to their standard output, where it cannot be told from the output of their command.
-    So everything is an error there: they write errors to their standard error.
+    sudo and su write a PAM_TEXT_INFO to their standard output, where it cannot be told from the output of their
+    command. So everything is an error there: they write errors to their standard error.
     """
 
     def __init__(self, pamh: PamApplication) -> None:
         self._pamh = pamh
-        self._silent = pamh.phase is Phase.ACCOUNT
+        in_sshd = "SSH_AUTH_INFO_0" in pamh.env
+        self._silent = pamh.phase is Phase.ACCOUNT and (in_sshd or not pamh.tty)
         self._style = ERROR_MSG if same_program(pamh.service or "") in _RUNS_A_COMMAND else TEXT_INFO
 
     def say(self, text: str) -> None:
@@ -190,12 +192,12 @@ def before_request(
     `second` names the people who will be asked to approve, if these are others.
 
     The text is the same for all, so that it does not tell who is listed, who has codes, or who logs in elsewhere.
-    Returns None where they were not asked, as where the application shows a text in time. sshd cannot show this prompt
-    in its `password` method: the request is then sent without it. Elsewhere only the settings ask for the prompt, and
-    no answer means that no request is wanted: then a decision is returned.
+    Returns None where they were not asked, as where the application shows a text in time, and in the account phase.
+    sshd cannot show this prompt in its `password` method: the request is then sent without it. Elsewhere only the
+    settings ask for the prompt, and no answer means that no request is wanted: then a decision is returned.
     """
     wanted = service.prompt.value
-    if wanted == "never" or (wanted == "auto" and login.shows_text):
+    if wanted == "never" or login.phase is Phase.ACCOUNT or (wanted == "auto" and login.shows_text):
         return None
     what = "get a request on your phone, or type a recovery code; you then have"
     if second:

@@ -40,6 +40,9 @@ class ModuleArguments:
     codes: bool = False
     """Whether the line only takes a recovery code, before sshd's first factor (`typed_codes`)."""
 
+    always: bool = False
+    """Whether sudo asks in its account phase, for every command (`setup sudo --always`)."""
+
     debug: bool = False
 
     unknown: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ class ModuleArguments:
                 "first_factor": value == "publickey",
                 "rescue": value != "",
                 "codes": argument == "codes",
+                "always": argument == "always",
                 "debug": argument == "debug",
             }.get(name, False)
             if valid and name not in values:
@@ -83,6 +87,7 @@ class ModuleArguments:
             values.get("first_factor"),
             values.get("rescue"),
             "codes" in values,
+            "always" in values,
             "debug" in values,
             tuple(unknown),
         )

@@ -35,7 +35,9 @@ def verify(
     login: Login, arguments: ModuleArguments, application: PamApplication, context: LoginContext
 ) -> Decision:
     """Decide a login. Raises ApplicationGone and Stopping (`login.application`)."""
-    before = context.typed_codes.take(application) if login.phase is Phase.ACCOUNT else None
+    before = None
+    if login.through_sshd and login.phase is Phase.ACCOUNT:
+        before = context.typed_codes.take(application)
     try:
         required = _who_must_approve(login, arguments, application, context)
         if isinstance(required, Decision):
@@ -313,5 +315,5 @@ def _refused(refusal: Refusal, login: Login, elapsed: float, *, has_codes: bool 
         return decisions.turn_did_not_come(elapsed)
     if refusal.cause is Cause.AT_CAPACITY:
         return decisions.at_capacity()
-    can_type = has_codes and login.phase is Phase.AUTHENTICATE
+    can_type = has_codes and (login.phase is Phase.AUTHENTICATE or login.shows_text)
     return decisions.throttled(refusal.reason, refusal.wait, can_type=can_type)

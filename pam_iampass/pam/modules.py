@@ -17,6 +17,8 @@ NATIVE, PAM_PYTHON, SCRIPT = "pam_iampass.so", "pam_python.so", "pam_iampass.py"
 DEMANDS_KEY = "first_factor=publickey"
 TAKES_CODE = "codes"
 """The argument of sshd's `auth` line that only takes a recovery code, and asks no phone."""
+ALWAYS = "always"
+"""The argument of sudo's `account` line, by which it asks for every command."""
 
 _MOST_COMBINATIONS = 10_000
 
@@ -99,6 +101,11 @@ def own_arguments(handler: Handler) -> tuple[str, ...]:
 def demands_key(handler: Handler) -> bool:
     """Whether our line demands that sshd has accepted a key."""
     return DEMANDS_KEY in own_arguments(handler)
+
+
+def asks_always(handler: Handler) -> bool:
+    """Whether our line asks in sudo's account phase, for every command."""
+    return is_ours(handler) and ALWAYS in own_arguments(handler)
 
 
 def our_lines(service: PamService, kind: PamType = PamType.AUTH) -> list[Handler]:

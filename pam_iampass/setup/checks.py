@@ -5,6 +5,7 @@ They yield what is wrong, and what is in order (Severity.OK). `sshd.py` has the 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from pam_iampass.check.configuration import check_config
 from pam_iampass.check.iampass import host_at_gateway, people_at_gateway
 from pam_iampass.check.machine import MAX_USERS
 from pam_iampass.check.pam_files import of_services
-from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, shut_out
+from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, passwords, shut_out
 from pam_iampass.check.shut_out import listed as reasons
 from pam_iampass.check.sshd import SET_UP
 from pam_iampass.check.stacks import Stacks, module_folders
 from pam_iampass.check.sudo import loopholes
+from pam_iampass.check.user_status import UserState, user_status
 from pam_iampass.client import IampassError
 from pam_iampass.client.application import PersonAtGateway
 from pam_iampass.config import settings, user_table
@@ -26,7 +28,7 @@ from pam_iampass.config.value_types import Approver, SecondPerson
 from pam_iampass.errors import ConfigurationError, Problem, SetupRefused, Severity
 from pam_iampass.login import policy
 from pam_iampass.outcome import Login
-from pam_iampass.pam.modules import NATIVE, our_lines
+from pam_iampass.pam.modules import ALWAYS, NATIVE, our_lines
 from pam_iampass.pam.services import why_unsuitable
 from pam_iampass.pam.stack import PamType, UnusableService
 from pam_iampass.setup.edits import CODES, KEY, PASSWORD, QUIET
@@ -37,6 +39,7 @@ from pam_iampass.system.accounts import Account, Accounts, LookupFailed, Unknown
 from pam_iampass.system.paths import AGENT_SOCKET
 from pam_iampass.system.programs import CommandUnavailable
 from pam_iampass.system.service_user import config_readers
+from pam_iampass.system.sudoers import NO_PASSWORD
 from pam_iampass.system.trusted_folder import shell_word
 from pam_iampass.text import names as listed
 
@@ -48,6 +51,8 @@ _KNOWN = (
     *("gdm-password", "lightdm", "sddm", "cockpit", "xrdp-sesman"),
 )
 """Services whose programs ask as root."""
+_SUDOEDIT_OF_RS, _ASKING_SUDOEDIT_OF_RS = (0, 2, 6), (0, 2, 14)
+"""The versions of sudo-rs that may have a sudoedit, and since when it runs PAM's account stack."""
 _LATER = ("service-off", "switched-off", "session-remembered", "stack-not-called")
 """Problems that this setup may remove, or that do not concern the service that it is for."""
 
@@ -323,6 +328,11 @@ def check_stacks(service: WantedService, paths: Paths, modules: Sequence[Path]) 
             yield lockout(what, finding.remedy)
         elif finding.severity is Severity.WARNING:
             yield warning(what, finding.remedy)
+    if service.choice == ALWAYS:
+        for other in service.pam_services:
+            if not stacks.asks_always(other):
+                what = f"PAM: the account lines of {other} do not include those of {service.name}"
+                yield error(what, f"have /etc/pam.d/{other} include {service.name} for account, too")
     if not found and service.choice in (QUIET, CODES):
         yield fine("PAM: in a simulation no account skips the phone, and a denial refuses every login")
     elif not found and service.choice != KEY:
@@ -358,7 +368,7 @@ def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
     """Whether the PAM files as they are now lead to our module."""
     files = paths.pam_files()
     kinds = {PamType.ACCOUNT if service.choice in (QUIET, CODES) else PamType.AUTH}
-    if service.name == "sshd":
+    if service.name == "sshd" or service.choice == ALWAYS:
         kinds.add(PamType.ACCOUNT)
     for name in (file.path.name for file in service.files if file.edited):
         try:
@@ -370,8 +380,58 @@ def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
             yield error(f"PAM: {name} does not lead to {NATIVE}", "check its PAM file")
 
 
-def check_sudo(config: Path, around: Collection[Problem]) -> Iterator[Problem]:
-    """Lines in sudoers that lead sudo or sudo-rs around the phone, but for those in `around`."""
+def check_always(config: Path, pam_services: Sequence[str]) -> Iterator[Problem]:
+    """What a sudo that asks for every command would lock out, and what setup cannot see of it."""
+    yield warning(
+        "sudo: each command asks the phone: also of scripts, of monitoring (sudo -n) and of Ansible's tasks",
+        "exempt their accounts, or let kept sessions cover sudo: session.covers",
+    )
+    if not _root_gets_in():
+        what = "sudo: root has neither a password nor a key: without the agent nobody could become root to start it"
+        yield lockout(what, "give root a password (passwd), which works at the console, or a key")
+    for source in sudoers.directories():
+        what = f"sudo: the rules from {source} are not read, in which an option could lead past the phone"
+        yield warning(what, "search them for !pam_acct_mgmt, pam_service and the like")
+    for line in sudoers.other_plugins():
+        yield warning(
+            f"sudo: this line of /etc/sudo.conf is not known: {line}", "check that it is no other policy"
+        )
+    version = sudoers.version_of_sudo_rs()
+    if version is not None and _SUDOEDIT_OF_RS <= version < _ASKING_SUDOEDIT_OF_RS:
+        what = f"sudo-rs {'.'.join(map(str, version))}: its sudoedit runs no account stack, and asks no phone"
+        yield lockout(what, "upgrade sudo-rs to 0.2.14 or later, or remove it")
+    yield from _without_password(config, pam_services[0])
+
+
+def _root_gets_in() -> bool:
+    """Whether root can log in without sudo: with a password at the console, or by a key."""
+    keys = Path("/root/.ssh/authorized_keys")
+    by_key = keys.is_file() and bool(keys.read_bytes().strip())
+    return by_key or passwords().get("root", False)
+
+
+def _without_password(config: Path, pam_service: str) -> Iterator[Problem]:
+    """The accounts that sudoers lets in without a password, and that have no phone."""
+    named: set[str] = set()
+    for file in sudoers.files():
+        with contextlib.suppress(sudoers.SudoersRejected, CommandUnavailable):
+            for line in sudoers.read(file).lines:
+                if line.name == NO_PASSWORD or (line.name == "authenticate" and line.value is False):
+                    named |= line.accounts if line.accounts is not None else set(login_accounts())
+    denied = []
+    with contextlib.suppress(ConfigurationError, LookupFailed):
+        for status in user_status(config, sorted(named)).users:
+            state = status.services.get(pam_service, status.state)
+            if state in (UserState.BROKEN, UserState.DENIED):
+                denied.append(status.name)
+    if denied:
+        what = "sudo: these accounts need no password for some commands, have no phone, and would be denied"
+        yield warning(f"{what}: {listed(denied)}", GIVE_TOKENS)
+
+
+def check_sudo(config: Path, around: Collection[Problem], *, always: bool) -> Iterator[Problem]:
+    """Lines in sudoers that lead sudo or sudo-rs around the phone, but for those in `around`. `always` is whether it
+    is to ask for every command."""
     loaded = settings.load(config, readers=config_readers())
     for file in sudoers.files():
         try:
@@ -387,7 +447,8 @@ def check_sudo(config: Path, around: Collection[Problem]) -> Iterator[Problem]:
             lambda service: service in ("sudo", "sudo-i"),
             lambda names: frozenset(),
             lambda service: loaded.for_service(service).approver,
+            always=lambda service: always and service in ("sudo", "sudo-i"),
         ):
-            level = error if loophole.kind == "sudo-other-service" else warning
+            level = error if loophole.kind in ("sudo-other-service", "sudo-no-account-phase") else warning
             if loophole not in around:  # which is about everybody
                 yield level(f"{loophole.what} ({loophole.evidence})", loophole.remedy)

@@ -15,6 +15,7 @@ from pam_iampass.errors import SetupRefused
 from pam_iampass.outcome import PamCode
 from pam_iampass.pam.lines import MARK, OUT, WORDS, Action, lines, marked, unedited
 from pam_iampass.pam.modules import (
+    ALWAYS,
     DEMANDS_KEY,
     NATIVE,
     TAKES_CODE,
@@ -42,6 +43,7 @@ _GUARD = (
 """The control that ends the stack for what would be refused anyway, and decides nothing else. It is never
 `default=die`: for an expired password the stack would then end without the phone, and sshd lets the user in to change
 it."""
+_WRITTEN = (DEMANDS_KEY, TAKES_CODE, ALWAYS)
 _ENDS = (PamCode.SUCCESS, PamCode.NEW_AUTHTOK_REQD)
 
 
@@ -56,7 +58,7 @@ def arguments(text: str) -> dict[str, str]:
     for line in marked(text):
         words = line.partition("#")[0].split()
         if len(words) > 3 and words[2] == NATIVE:
-            found[words[0]] = " ".join(word for word in words[3:] if word not in (DEMANDS_KEY, TAKES_CODE))
+            found[words[0]] = " ".join(word for word in words[3:] if word not in _WRITTEN)
     return found
 
 
@@ -79,7 +81,7 @@ def without_us(path: Path, text: str) -> str | None:
 def with_us(
     path: Path, text: str, files: PamFiles, way: str = "", kept: Mapping[str, str] | None = None
 ) -> str:
-    """A PAM file without our lines, with them. `way` is one of sshd's, empty for other services.
+    """A PAM file without our lines, with them. `way` is one of sshd's, or `always` of sudo, else empty.
 
     `files` are the PAM files of the machine; this one need not be among them. `kept` are further arguments of our
     lines, by type. Raises SetupRefused.
@@ -91,7 +93,9 @@ def with_us(
         editor.take_code()
     elif way != QUIET:
         editor.ask_after_password()
-    if way:
+    if way == ALWAYS:
+        editor.ask_always()
+    elif way:
         editor.ask_in_account()
     editor.follow_sessions()
     return editor.result()
@@ -165,13 +169,30 @@ class Editor:
             raise SetupRefused(f"{self.path}: has no auth line", "such as @include common-auth")
         self._before[stack[0].top].append(self._ours("auth", "requisite", TAKES_CODE))
 
-    def ask_in_account(self) -> None:
-        """Our `account` line stands before what may end the stack, and after what refuses. Raises SetupRefused."""
+    def ask_always(self) -> None:
+        """Our `account` line stands before what may end the stack, and before what may say that a password has expired:
+        sudo then runs what needs none (`PamCode.NEW_AUTHTOK_REQD`, `AUTHTOK_EXPIRED`). Raises SetupRefused."""
+        stack = self._account_stack()
+        top = next((one.top for one in stack if _may_end(one) or role(one) is Role.OTHER_FACTOR), None)
+        ours = self._ours("account", "requisite", ALWAYS)
+        if top is None:
+            self._end_at_refusals(PamType.ACCOUNT, stack[-1].top + 1)
+            self._after[stack[-1].top].append(ours)
+        else:
+            self._end_at_refusals(PamType.ACCOUNT, top)
+            self._before[top].append(ours)
+
+    def _account_stack(self) -> list[Handler]:
         stack = self._stacks[PamType.ACCOUNT]
         if not stack:
             raise SetupRefused(
                 f"{self.path}: has no account line", "@include common-account, or account include"
             )
+        return stack
+
+    def ask_in_account(self) -> None:
+        """Our `account` line stands before what may end the stack, and after what refuses. Raises SetupRefused."""
+        stack = self._account_stack()
         top = next((handler.top for handler in stack if _may_end(handler)), None)
         own = [handler for handler in stack if self._is_own(handler)]
         later = [one for one in own if top is not None and one.top > top and _refuses_alone(one)]

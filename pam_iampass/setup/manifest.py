@@ -55,7 +55,7 @@ class ServiceRecord:
     """One service that was set up."""
 
     choice: str
-    """`key`, `password` or `quiet` for sshd; empty for the others."""
+    """`key`, `password`, `quiet` or `codes` for sshd; `always` for a sudo that asks for every command; else empty."""
     since: float
     complete: bool
     """False from before the first change until after the last."""

@@ -18,6 +18,7 @@ from pam_iampass.check.stacks import Stacks, module_folders
 from pam_iampass.config import settings as settings_file
 from pam_iampass.config.settings import Settings
 from pam_iampass.errors import PamIampassError, Problem, SetupError, SetupRefused
+from pam_iampass.pam.modules import ALWAYS
 from pam_iampass.setup import apply, checks, files, plan, sshd, trial
 from pam_iampass.setup.apply import Hooks, Tell
 from pam_iampass.setup.edits import CODES, KEY, PASSWORD, QUIET
@@ -30,7 +31,9 @@ from pam_iampass.system.accounts import Account
 from pam_iampass.system.paths import SETTINGS
 from pam_iampass.system.service_user import config_readers
 
-_OPTIONS = {QUIET: ["--no-prompt"], KEY: ["--prompt"], PASSWORD: ["--password"]}
+_OPTIONS = {QUIET: ["--no-prompt"], KEY: ["--prompt"], PASSWORD: ["--password"], ALWAYS: ["--always"]}
+_CHOICES = {"sshd": (QUIET, KEY, PASSWORD, CODES), "sudo": ("", ALWAYS)}
+"""The ways to ask; the first one where nothing else is chosen."""
 _WATCH = ("pam-iampass-watch.path", "pam-iampass-watch.timer")
 
 
@@ -73,19 +76,22 @@ class Setup:
         self._hooks = Hooks(sshd.reload_sshd, tell, self._in_force)
         self._removed = self.paths.state / REMOVED.name
 
-    def propose(self, names: Sequence[str], choice: str | None, *, force: bool) -> Proposal:
-        """Return what has to be done for these services. Raises SetupError and UntrustedFile."""
+    def propose(self, names: Sequence[str], choices: Mapping[str, str], *, force: bool) -> Proposal:
+        """Return what has to be done for these services, some of them in a way that was chosen. Raises SetupError and
+        UntrustedFile."""
         manifest = self.store.load()
         if manifest.trial is not None:
             remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
             raise SetupRefused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
-        return Proposal(tuple(self._plan(name, choice, manifest, force) for name in names), manifest)
+        return Proposal(
+            tuple(self._plan(name, choices.get(name), manifest, force) for name in names), manifest
+        )
 
     def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
         earlier = manifest.services.get(name)
-        chosen, settings, methods = "", None, ""
-        if name == "sshd":
-            chosen = choice or (earlier.choice if earlier else QUIET)
+        chosen, settings, methods = choice, None, ""
+        if chosen is None:
+            chosen = earlier.choice if earlier else _CHOICES.get(name, ("",))[0]
         if chosen == CODES:
             methods = sshd.methods_with_code(self.paths)
         if chosen in plan.EXEMPT_METHODS:  # None if they are invalid, which `check` reports
@@ -116,7 +122,9 @@ class Setup:
             if service.name == "sudo":
                 around = list(self._around(service))
                 yield from map(checks.as_setup_says, around)
-                yield from checks.check_sudo(self.config, around)
+                yield from checks.check_sudo(self.config, around, always=service.choice == ALWAYS)
+                if service.choice == ALWAYS:
+                    yield from checks.check_always(self.config, service.pam_services)
             if service.name in proposal.manifest.services and each.changes:
                 for problem in switched_off.of_files(service.name, self._stacks(service.name)):
                     now = f"as it is now: {checks.as_setup_says(problem).what}"
@@ -286,7 +294,7 @@ class Setup:
 
     def _by_hand(self, name: str, manifest: Manifest) -> bool:
         """Whether the files that setup would write exist already."""
-        for choice in (KEY, PASSWORD, CODES, QUIET):
+        for choice in _CHOICES.get(name, ("",)):
             try:
                 if not self._plan(name, choice, manifest, True).changes:
                     return True

@@ -82,8 +82,8 @@ def wanted(
     written: Mapping[Path, str] | None = None,
     methods: str = "",
 ) -> WantedService:
-    """The files of a service. `choice` is a way of sshd, `settings` say who is exempt. `methods` is the value of
-    AuthenticationMethods for the way with codes; empty for the one in its template.
+    """The files of a service. `choice` is a way of sshd or sudo, `settings` say who is exempt. `methods` is the value
+    of AuthenticationMethods for the way with codes; empty for the one in its template.
 
     What a person has added to our lines (`rescue=NAME`) is kept: as it is in the file or, if that has lost our lines,
     as it was in what was `written`.

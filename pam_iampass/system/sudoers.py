@@ -157,6 +157,23 @@ def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:
     return [word for word in " ".join(found).split() if word.isalpha() and word != "files"]
 
 
+def other_plugins(configuration: Path = Path("/etc/sudo.conf")) -> list[str]:
+    """The lines of sudo.conf(5) that load a plug-in other than sudo's own."""
+    text = configuration.read_text("utf-8", "replace") if configuration.exists() else ""
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    return [line for line in lines if re.match(r"Plugin(?! sudoers_\w+ (\S*/)?sudoers\.so\b)", line)]
+
+
+def version_of_sudo_rs() -> tuple[int, ...] | None:
+    """The version of sudo-rs; None if it is not installed, or does not say."""
+    program = find("sudo-rs")
+    try:
+        found = re.search(r"\b(\d+)\.(\d+)\.(\d+)\b", run([program, "--version"]).output if program else "")
+    except CommandUnavailable:
+        return None
+    return tuple(map(int, found.groups())) if found else None
+
+
 def read(file: Path | None = None) -> Sudoers:
     """The contents of a sudoers file and of what it includes. Raises SudoersRejected and CommandUnavailable.
 

@@ -483,6 +483,70 @@ MUTANTS = {
             "test_a_session_is_over_with_its_login_when_the_command_says_so",
         ),
     ),
+    "sudo asks for every command, if its line says so": (
+        Mutant(
+            "a command without a password is not asked about",
+            """!has_argument(&call, "always") || getuid() == 0""",
+            """true || getuid() == 0""",
+            "test_with_always_the_module_decides_about_a_command_of_sudo_once",
+        ),
+        Mutant(
+            "without an agent the commands of root fail",
+            """ || getuid() == 0))
+        goto out;""",
+            """))
+        goto out;""",
+            "test_with_always_root_is_not_asked_and_needs_no_agent",
+        ),
+        Mutant(
+            "what only begins as a spared command runs without the phone",
+            "left == spared[i].length && memcmp(first + 1, spared[i].bytes, left) == 0",
+            "left >= spared[i].length && memcmp(first + 1, spared[i].bytes, spared[i].length) == 0",
+            "test_to_list_and_to_validate_rings_no_phone_and_with_anything_else_it_rings",
+        ),
+        Mutant(
+            "the argument counts for other programs, too",
+            """ or same_program(login.service) != "sudo"):""",
+            "):",
+            "test_the_argument_denies_elsewhere_than_on_an_account_line_of_sudo[su]",
+        ),
+        Mutant(
+            "a module that reports an expired password comes before the phone",
+            "_may_end(one) or role(one) is Role.OTHER_FACTOR",
+            "_may_end(one)",
+            "test_a_sudo_that_asks_for_every_command_asks_before_a_password_has_expired",
+        ),
+        Mutant(
+            "check does not know that sudo runs a command although the password has expired",
+            "passes = (*AccountCheck.passes, PamCode.AUTHTOK_EXPIRED)",
+            "passes = AccountCheck.passes",
+            "test_a_stack_of_sudo_that_asks_for_every_command_is_simulated",
+        ),
+        Mutant(
+            "check passes over a line of sudoers that skips the account stack",
+            'if name == "pam_acct_mgmt" and value is False:',
+            "if False:",
+            "test_each_kind_of_line_is_recognized",
+        ),
+        Mutant(
+            "the watch passes over a line of sudoers for some users that leads past the PAM file",
+            "if one.name in _AROUND_PAM or (",
+            "if (",
+            "test_a_line_of_sudoers_that_leads_around_it_is_reported_by_setup_check_and_status[for a user]",
+        ),
+        Mutant(
+            "setup takes away the only way to become root where the agent does not run",
+            "if not _root_gets_in():",
+            "if False:",
+            "test_it_names_who_would_be_denied_and_refuses_where_root_has_no_other_way_in",
+        ),
+        Mutant(
+            "without a terminal sudo says more than a denial",
+            "and (in_sshd or not pamh.tty)",
+            "and in_sshd",
+            "test_without_a_terminal_sudo_tells_of_a_denial_alone",
+        ),
+    ),
     "The output of a command holds nothing of ours": (
         Mutant(
             "sudo writes what we say to the output of its command",
@@ -608,8 +672,8 @@ MUTANTS = {
         ),
         Mutant(
             "in the native door the line that only takes a code has decided for the account phase",
-            "bool only_code = takes_code(&call);",
-            "bool only_code = takes_code(&call) && false;",
+            'bool only_code = has_argument(&call, "codes");',
+            'bool only_code = has_argument(&call, "codes") && false;',
             "test_where_a_block_of_the_administrator_accepts_passwords_the_phone_is_asked_after_them",
         ),
         Mutant(

@@ -27,11 +27,11 @@ def write(name: str, choice: str = "") -> None:
 
 
 @contextmanager
-def asking(*names: str) -> Iterator[None]:
-    """Services ask the phone."""
+def asking(*names: str, choice: str = "") -> Iterator[None]:
+    """Services ask the phone, in this way."""
     kept: dict[Path, bytes | None] = {}
     for name in names:
-        for file, text in edited(name).items():
+        for file, text in edited(name, choice).items():
             kept.setdefault(file, file.read_bytes() if file.exists() else None)
             file.write_text(text)
     try:

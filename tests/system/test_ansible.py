@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.agent import RunningAgent
+from tests.support.command import run_command
 from tests.support.deadline import PATIENCE
 from tests.support.installation import ETC, ROOT, Installation
 
@@ -135,3 +136,17 @@ def test_settings_that_check_refuses_are_not_installed(tmp_path: Path) -> None:
     assert "kept-to-ourselves" not in played.shown
     assert "7f3c-alice" not in played.shown
     assert (ETC / "iampass.yaml").read_text() == before
+
+
+def test_sudo_asks_for_every_command_if_the_role_says_so_and_keeps_its_way_if_it_says_nothing(
+    tmp_path: Path,
+) -> None:
+    sudo = {"pam_iampass_services": ["sudo"], "pam_iampass_force": True}
+    file = Path("/etc/pam.d/sudo")
+    try:
+        for always, wanted in ((True, True), ("", True), (False, False)):
+            played = play(tmp_path, {"host": {**sudo, "pam_iampass_sudo_always": always}})["host"]
+            assert played.failed == 0, played.shown
+            assert ("pam_iampass.so always" in file.read_text()) == wanted
+    finally:
+        run_command("setup", "undo")

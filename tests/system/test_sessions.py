@@ -125,6 +125,24 @@ def test_sudo_within_the_login_needs_no_second_approval_and_every_process_ends(k
     assert "session opened" in run_command("log", "--session", shell.id).stdout
 
 
+def test_a_sudo_that_asks_for_every_command_is_covered_within_the_login_and_asks_elsewhere(
+    kept: World,
+) -> None:
+    free = Path("/etc/sudoers.d/zz-free")
+    free.write_text("alice ALL=(ALL) NOPASSWD: ALL\n")
+    free.chmod(0o440)
+    try:
+        with asking("sudo", choice="always"):
+            shell = Shell(kept)
+            for _ in range(2):
+                shell.run("sudo -n sh -c 'echo As $(id -un).'; echo status=$?", "As root\\.\\s+status=0")
+            assert kept.starts("alice") == 1
+            assert is_asked(kept, "alice", sudo_elsewhere("alice", str(uid_of("alice"))))
+            shell.end()
+    finally:
+        free.unlink()
+
+
 # Further connections
 
 

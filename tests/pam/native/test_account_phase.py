@@ -78,6 +78,29 @@ def test_outside_of_sshd_the_account_is_not_judged(application: Application, age
     assert run.log == []
 
 
+@pytest.mark.parametrize("code", [PAM_SUCCESS, PAM_PERM_DENIED])
+def test_with_always_the_module_decides_about_a_command_of_sudo_once(
+    application: Application, agent: Playing, code: int
+) -> None:
+    with agent(answers(code)) as played:
+        run = application.run("acct_mgmt acct_mgmt", arguments="always", real_uid=1, then=PASSES)
+    assert run.result == code
+    assert played.connection.version_and_phase == (1, 2)
+    assert played.connection.arguments == [b"always"]
+    with agent(answers(code)) as played:
+        run = application.run("authenticate acct_mgmt", arguments="always", real_uid=1, then=PASSES)
+    assert run.result == code
+    assert len(played.connections) == 1
+
+
+def test_with_always_root_is_not_asked_and_needs_no_agent(application: Application) -> None:
+    run = application.run("acct_mgmt", arguments="always", then=PASSES)
+    assert (run.result, run.log) == (PAM_SUCCESS, [])
+    run = application.run("acct_mgmt", arguments="always", real_uid=1, then=PASSES)
+    assert run.result == PAM_PERM_DENIED
+    assert "agent" in run.reason
+
+
 @pytest.mark.parametrize("code", [PAM_SUCCESS, PAM_IGNORE])
 def test_a_login_that_passed_in_the_auth_phase_is_not_decided_again(
     application: Application, agent: Playing, code: int

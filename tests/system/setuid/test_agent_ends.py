@@ -7,11 +7,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.support.agent import SOCKET, RunningAgent
-from tests.support.setuid.people import AS_ROOT, PROGRAMS
+from tests.support.pam_files import asking
+from tests.support.setuid.people import AS_ROOT, PROGRAMS, SHOW_WHO, SUDO
 from tests.support.setuid.stage import Guest, Phone, Stage, waiting
 from tests.support.terminal import Terminal
 
@@ -91,3 +93,22 @@ def test_without_an_agent_nobody_gets_in_and_the_text_says_how_to_start_it(
             assert guest.starts() == 0
             assert guest.record().startswith("outcome=unavailable result=denied ")
             assert "The IAMPASS agent is not running." in guest.record()
+
+
+def test_where_sudo_asks_for_every_command_root_goes_on_without_an_agent_and_nobody_else(
+    stage: Stage,
+) -> None:
+    guest, rule = stage.guest(Phone.APPROVES), Path("/etc/sudoers.d/zz-free")
+    rule.write_text(f"{guest.name} ALL=(ALL) NOPASSWD: ALL\n")
+    rule.chmod(0o440)
+    try:
+        with asking("sudo", choice="always"):
+            root = Terminal([SUDO, "-u", guest.name, "/usr/bin/id", "-un"])
+            assert (root.finish(), root.lines) == (0, [guest.name])
+            sudo = guest.start("sudo", "-n", "/bin/sh", "-c", SHOW_WHO)
+            assert sudo.finish() == 1
+    finally:
+        rule.unlink()
+    assert "The IAMPASS agent " in sudo.shown
+    assert AS_ROOT not in sudo.shown
+    assert guest.starts() == 0

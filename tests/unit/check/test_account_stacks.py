@@ -89,6 +89,39 @@ def test_an_account_line_outside_of_sshd_asks_nobody(host: Machine) -> None:
     assert host.ids("sshd") == {"stack-no-auth", "nothing-asks"}
 
 
+ALWAYS = OURS + " always"
+OF_SUDO = {
+    "as setup writes it": (stack(ALWAYS, SHARED), set()),
+    "an include ahead, which an expired password ends": (stack(SHARED, ALWAYS), {"stack-skipped"}),
+    "an unknown module ahead, which may say that the password has expired": (
+        stack("account requisite pam_otp.so", ALWAYS, SHARED),
+        {"stack-skipped"},
+    ),
+    "a guard ahead, by which sudo runs a command": (
+        stack("account [authtok_expired=die default=ignore] pam_unix.so", ALWAYS, SHARED),
+        {"stack-skipped"},
+    ),
+    "a condition ahead": (stack("account requisite pam_access.so", ALWAYS, SHARED), set()),
+    "optional": (stack("account optional pam_iampass.so always", SHARED), {"stack-denial-passes"}),
+    "without the argument": (stack(OURS, SHARED), set()),
+    "on an auth line": (
+        "auth required pam_iampass.so always\n" + stack(ALWAYS, SHARED),
+        {"module-argument"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "ids"), OF_SUDO.values(), ids=list(OF_SUDO))
+def test_a_stack_of_sudo_that_asks_for_every_command_is_simulated(
+    host: Machine, text: str, ids: set[str]
+) -> None:
+    auth = "@include common-auth\n" + ("" if "auth required" in text else "auth required pam_iampass.so\n")
+    host.write(sudo=auth + text, login="auth required pam_iampass.so\n" + stack(ALWAYS, SHARED))
+    found = host.findings("sshd")
+    assert {one.kind for one in found if one.key == "sudo"} == ids
+    assert "module-argument" in {one.kind for one in found if one.key == "login"}
+
+
 def of_sshd(host: Machine, **settings: str) -> set[str]:
     """The ids of what is wrong with sshd's settings, with `settings` beside those of Debian."""
     values = {

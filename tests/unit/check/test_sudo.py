@@ -44,10 +44,35 @@ def found(
         *((name, True, "sudo-asks-another") for name in ("rootpw", "targetpw", "runaspw")),
         *(("targetpw", False, None), ("timestamp_timeout", "-1", "sudo-never-asks-again")),
         *(("NOPASSWD", "/bin/ls", "sudo-no-password"), ("secure_path", "/bin", None)),
+        *(("pam_acct_mgmt", False, "sudo-no-account-phase"), ("pam_acct_mgmt", True, None)),
     ],
 )
 def test_each_kind_of_line_is_recognized(name: str, value: object, kind: str | None) -> None:
     assert loophole(line(name, value, BIN), asks, caller_approves=False) == kind
+
+
+@pytest.mark.parametrize("always", ["", "sudo", "sudo sudo-i", "sudo-i"])
+def test_where_sudo_asks_for_every_command_only_what_skips_the_account_stack_leads_around_it(
+    always: str,
+) -> None:
+    spare = [line("authenticate", False), line("exempt_group", "bin"), line("timestamp_timeout", "-1")]
+    spare.append(line("NOPASSWD", "ALL", BIN))
+    skip = line("pam_acct_mgmt", False, BIN)
+    other = line("pam_service", "doas", BIN)
+
+    def kinds(*lines: SudoersLine) -> set[str]:
+        found = loopholes(
+            Sudoers(lines),
+            lambda name: True,
+            lambda _: frozenset(),
+            lambda _: Approver.CALLER,
+            always=lambda name: name in always.split(),
+        )
+        return {one.kind for one in found}
+
+    assert bool(kinds(*spare)) == (always != "sudo sudo-i")
+    assert kinds(skip) == ({"sudo-no-account-phase"} if always else set())
+    assert kinds(other) == ({"sudo-other-service"} if always else set())
 
 
 @pytest.mark.parametrize("name", ["rootpw", "targetpw", "runaspw"])

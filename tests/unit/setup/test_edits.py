@@ -134,6 +134,7 @@ EVERY = [
     ("sshd", "key"),
     ("sshd", "password"),
     ("sudo", ""),
+    ("sudo", "always"),
     ("su", ""),
 ]
 
@@ -143,7 +144,8 @@ def test_every_way_in_leads_to_the_phone(system: Stage, name: str, choice: str) 
     before = system.files()
     assert findings(system, name, choice) == []
     system.set_up(name, choice)
-    for kind in (PamType.AUTH, PamType.ACCOUNT)[choice in ("quiet", "codes") :][: 2 if name == "sshd" else 1]:
+    both = name == "sshd" or choice == "always"
+    for kind in (PamType.AUTH, PamType.ACCOUNT)[choice in ("quiet", "codes") :][: 2 if both else 1]:
         assert login(system, name, kind) == (OK, True)
         assert login(system, name, kind, ours=IGNORE) == (OK, True), "an exempt user"
         assert login(system, name, kind, ours=ABORT)[0] != OK
@@ -206,6 +208,27 @@ def test_an_expired_password_still_leads_to_the_phone(system: Stage, choice: str
     for denied in (PamCode.PERM_DENIED, PamCode.MAXTRIES):
         result, rang = login(system, "sshd", PamType.ACCOUNT, ours=denied, pam_unix=PamCode.NEW_AUTHTOK_REQD)
         assert result not in (OK, PamCode.NEW_AUTHTOK_REQD)
+
+
+@pytest.mark.parametrize("code", [PamCode.NEW_AUTHTOK_REQD, PamCode.AUTHTOK_EXPIRED])
+@pytest.mark.parametrize("ahead", ["", "account required pam_access.so\n", "account required pam_otp.so\n"])
+def test_a_sudo_that_asks_for_every_command_asks_before_a_password_has_expired(
+    system: Stage, code: int, ahead: str
+) -> None:
+    """sudo runs what needs no password after either code."""
+    (modules_in(system) / "pam_otp.so").touch()
+    put(system.paths.pam / "sudo", ahead + system.text("sudo"))
+    assert findings(system, "sudo", "always") == []
+    system.set_up("sudo", "always")
+    for name in ("sudo", *(["sudo-i"] if (system.paths.pam / "sudo-i").exists() else [])):
+        for answers in ({"pam_unix": code, "pam_otp": OK}, {"pam_otp": code}):
+            assert login(system, name, PamType.ACCOUNT, **answers)[1]
+            result, rang = login(system, name, PamType.ACCOUNT, PamCode.PERM_DENIED, **answers)
+            assert (result, rang) == (PamCode.PERM_DENIED, True)
+    text = system.text("sudo")
+    system.set_up("sudo", "always")
+    assert system.text("sudo") == text
+    assert text.count("pam_iampass.so always") == 1
 
 
 REFUSALS: Mapping[str, Mapping[str, int]] = {

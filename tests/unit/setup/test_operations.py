@@ -105,7 +105,7 @@ def test_another_trial_is_left_alone(stage: Stage) -> None:
 
 def test_a_trial_that_began_meanwhile_keeps_its_end(stage: Stage) -> None:
     setup = Setup(lambda *_: None, stage.paths)
-    proposal = setup.propose(["su"], None, force=False)
+    proposal = setup.propose(["su"], {}, force=False)
     begun(stage)
     theirs, files = stage.store.load(), stage.files()
     with pytest.raises(SetupError, match="another pam-iampass setup has just changed something"):
@@ -158,7 +158,7 @@ def test_a_trial_that_cannot_be_ended_keeps_no_other_service_from_being_mended(s
 
 def test_setup_waits_until_the_watch_has_looked(stage: Stage) -> None:
     setup = Setup(lambda *_: None, stage.paths)
-    proposal = setup.propose(["su"], None, force=False)
+    proposal = setup.propose(["su"], {}, force=False)
     looks = threading.Event()
 
     def look() -> None:
