@@ -90,6 +90,7 @@ class Module:
             ssh_auth_info=ssh_auth_info,
             phase=pamh.phase,
             sshd_shows_text=self._shows_text(pamh.executable),
+            command=pamh.command,
         )
         login.participants.caller = caller_name(login, Accounts())
         return login

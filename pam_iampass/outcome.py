@@ -121,7 +121,7 @@ RESULTS = {
 
 @dataclass
 class Participants:
-    """The other people in a login, for its audit record: names of accounts, filled in as they become known."""
+    """What becomes known of a login, for its audit record: the accounts of the other people in it, and the command."""
 
     caller: str = ""
     """The user who started the application (`login.policy.caller_name`)."""
@@ -131,6 +131,9 @@ class Participants:
 
     person: str = ""
     """The person who logs in, if a second person must approve."""
+
+    command: str = ""
+    """The command that the application runs, unless the settings keep it out of records."""
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,9 @@ class Login:
 
     sshd_shows_text: bool = False
     """Whether this sshd shows a text at once when it can ask, and can ask now."""
+
+    command: str = field(default="", repr=False, compare=False)
+    """The command that sudo, su or doas run for their caller, cleaned. It decides nothing."""
 
     participants: Participants = field(default_factory=Participants, compare=False)
 

@@ -7,6 +7,7 @@ character that does not print is shown as an escape.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@%+:-/$")
@@ -31,21 +32,36 @@ def one_line(text: str) -> str:
     return clean("; ".join(part.strip() for part in text.splitlines()), 2000)
 
 
-def quoted(text: str | None) -> str:
+def quoted(text: str | None, limit: int = 300) -> str:
     """Return a name for a line of a log: a plain word unchanged, anything else cleaned and in quotes.
 
     The quotes keep a name with spaces from passing for further words of the line. None is shown as `-`.
     """
     if text is None:
         return "-"
-    if text and text != "-" and len(text) <= 300 and _PLAIN.issuperset(text):
+    if text and text != "-" and len(text) <= limit and _PLAIN.issuperset(text):
         return text
-    return in_quotes(text)
+    return in_quotes(text, limit)
 
 
 def in_quotes(text: str, limit: int = 300) -> str:
     """Return `text` cleaned and in double quotes. A quote within it cannot be taken for the closing one."""
     return '"' + clean(text.replace("\\", "\\\\").replace('"', '\\"'), limit) + '"'
+
+
+def shell_quoted(text: str) -> str:
+    """Return an argument as a shell would take it, with only printable characters."""
+    if text.isprintable():
+        return shlex.quote(text)
+    shown = (
+        "\\" + character
+        if character in "\\'"
+        else character
+        if character.isprintable()
+        else _escape(character)
+        for character in text
+    )
+    return f"$'{''.join(shown)}'"
 
 
 def names(all_names: Iterable[str], limit: int = 5) -> str:

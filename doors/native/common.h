@@ -60,8 +60,9 @@ const char *start_time(char *text, size_t size);                 /* field 22 of 
 /* process.c: device, inode and time of the program that runs, decimal, a colon between them; NULL if unknown. */
 const char *executable(char *text, size_t size);
 
-/* process.c: what a set-uid program was called with, which its caller cannot change any more: the length of all arguments,
- * each with a NUL, and in hexadecimal the first and the last of these bytes, a colon between them; NULL if unknown. */
+/* process.c: what a set-uid program was called with, which its caller cannot change any more: the length of all arguments
+ * after argv[0], each with a NUL, and in hexadecimal the first and the last of these bytes, a colon between them; NULL if
+ * unknown. */
 enum { COMMAND_HEAD = 1024, COMMAND_TAIL = 512, COMMAND_TEXT = 2 * (COMMAND_HEAD + COMMAND_TAIL) + 32 };
 const char *command(char *text, size_t size);
 const char *link_of(const char *path, char *text, size_t size); /* such as /proc/self/exe; NULL if unknown */

@@ -13,7 +13,7 @@
 #define SOCKET "socket:["
 #define NO_AUDIT_SESSION "4294967295"
 
-enum { START_TIME = 22 };
+enum { START_TIME = 22, CHUNK = 4096 };
 
 /* Empty if it cannot be read, or if something else is mounted there. */
 static char *read_proc(const char *path, char *text, size_t size)
@@ -94,36 +94,46 @@ const char *executable(char *text, size_t size)
     return text;
 }
 
-struct arguments {
+struct arguments {                     /* after argv[0], which is the caller's to choose: it could hide the others */
     size_t length;                     /* of all of them, each with its NUL */
     uint8_t head[COMMAND_HEAD];        /* the first ones */
-    uint8_t tail[COMMAND_TAIL + 4096]; /* the last ones of what follows the head, and room for what is read */
+    uint8_t tail[COMMAND_TAIL + CHUNK]; /* the last ones of what follows the head, and room for what is read */
     size_t of_head, of_tail;
 };
+
+static void keep_ends(struct arguments *found, const uint8_t *bytes, size_t count)
+{
+    size_t room = COMMAND_HEAD - found->of_head;
+    size_t first = count < room ? count : room;
+
+    memcpy(found->head + found->of_head, bytes, first);
+    found->of_head += first;
+    memcpy(found->tail + found->of_tail, bytes + first, count - first);
+    found->of_tail += count - first;
+    if (found->of_tail > COMMAND_TAIL) {
+        memmove(found->tail, found->tail + found->of_tail - COMMAND_TAIL, COMMAND_TAIL);
+        found->of_tail = COMMAND_TAIL;
+    }
+    found->length += count;
+}
 
 static bool read_arguments(struct arguments *found)
 {
     struct statfs system;
     int file = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC | O_NOCTTY);
     bool trusted = file >= 0 && fstatfs(file, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+    bool behind_first = false;
+    uint8_t chunk[CHUNK];
     ssize_t got = 0;
 
     found->length = found->of_head = found->of_tail = 0;
-    while (trusted) {
-        if (found->of_head < COMMAND_HEAD) {
-            got = read(file, found->head + found->of_head, COMMAND_HEAD - found->of_head);
-            found->of_head += got > 0 ? (size_t)got : 0;
-        } else {
-            got = read(file, found->tail + found->of_tail, sizeof found->tail - found->of_tail);
-            found->of_tail += got > 0 ? (size_t)got : 0;
-        }
-        if (got <= 0)
-            break;
-        found->length += (size_t)got;
-        if (found->of_tail > COMMAND_TAIL) {
-            memmove(found->tail, found->tail + found->of_tail - COMMAND_TAIL, COMMAND_TAIL);
-            found->of_tail = COMMAND_TAIL;
-        }
+    while (trusted && (got = read(file, chunk, sizeof chunk)) > 0) {
+        const uint8_t *end = behind_first ? NULL : memchr(chunk, '\0', (size_t)got);
+        size_t from = end == NULL ? 0 : (size_t)(end + 1 - chunk);
+
+        behind_first = behind_first || end != NULL;
+        if (behind_first)
+            keep_ends(found, chunk + from, (size_t)got - from);
     }
     descriptor_close(file);
     return trusted && got == 0;
@@ -152,7 +162,7 @@ const char *command(char *text, size_t size)
 }
 
 /* Only the whole of the arguments is compared: a parser of ours that reads them otherwise than sudo does would be a way
- * in. argv[0] is the caller's to choose. */
+ * in. */
 bool runs_nothing(void)
 {
     static const struct {
@@ -160,16 +170,12 @@ bool runs_nothing(void)
         const char *bytes;
     } spared[] = {{3, "-l\0"}, {3, "-v\0"}, {6, "-n\0-l\0"}, {6, "-n\0-v\0"}};
     struct arguments found;
-    const uint8_t *first;
+    bool known = read_arguments(&found);
     bool same = false;
-    size_t left;
 
-    if (!read_arguments(&found) || found.length > found.of_head)
-        return false;
-    first = memchr(found.head, '\0', found.of_head);
-    left = first == NULL ? 0 : found.of_head - (size_t)(first + 1 - found.head);
-    for (size_t i = 0; i < sizeof spared / sizeof spared[0]; i++)
-        same = same || (left == spared[i].length && memcmp(first + 1, spared[i].bytes, left) == 0);
+    for (size_t i = 0; known && i < sizeof spared / sizeof spared[0]; i++)
+        same = same ||
+               (found.length == spared[i].length && memcmp(found.head, spared[i].bytes, found.length) == 0);
     return same;
 }
 

@@ -23,6 +23,7 @@ from pam_iampass.login.application import (
     Stopping,
     Unanswered,
 )
+from pam_iampass.login.command import described
 from pam_iampass.outcome import Phase
 from pam_iampass.system.sock_diag import TcpClient, UnixClient, is_served_by
 from pam_iampass.system.unix_sockets import peer_credentials
@@ -66,6 +67,7 @@ class RemoteApplication:
         self.env = {"SSH_AUTH_INFO_0": items["ssh_auth_info"]} if "ssh_auth_info" in items else {}
         self.ssh_connection = items.get("ssh_connection")
         self.executable = items.get("executable", "")
+        self.command = described(*(items.get(name, "") for name in ("program", "command", "folder")))
         session, xdg_session = items.get("session", ""), items.get("xdg_session", "")
         self.session = session if SESSION_ID.fullmatch(session) else None
         self.xdg_session = xdg_session if _XDG_SESSION.fullmatch(xdg_session) else None

@@ -159,6 +159,7 @@ class Journal:
             "login": login.id,
             **({"session": decision.session} if decision.session else {}),
             **({"covered_by": decision.covered_by} if decision.covered_by else {}),
+            **({"command": login.participants.command} if login.participants.command else {}),
             **_person(login.participants.person, login.user, login.participants.approver),
         }
         self.write(MESSAGE_IDS[decision.outcome], priority, fields, decision.reason)
@@ -223,11 +224,13 @@ class Journal:
 
         Without a `text` its message is a line from which they can be parsed on machines without a journal.
         """
-        words = [f"{name}={quoted(value)}" for name, value in values.items()]
+        words = [f"{name}={quoted(value, _limit(name))}" for name, value in values.items()]
         if reason:
             words.append(f"reason={quoted(reason)}")
         fields = {"MESSAGE": text or " ".join(words), "MESSAGE_ID": message_id, "PRIORITY": str(priority)}
-        fields.update((f"IAMPASS_{name.upper()}", clean(value or "")) for name, value in values.items())
+        fields.update(
+            (f"IAMPASS_{name.upper()}", clean(value or "", _limit(name))) for name, value in values.items()
+        )
         self._deliver({**fields, "IAMPASS_REASON": clean(reason, 2000)})
 
     def _deliver(self, fields: dict[str, str]) -> None:
@@ -237,6 +240,11 @@ class Journal:
             "SYSLOG_PID": str(os.getpid()),
         }
         self._delivery.deliver({**fields, **common})
+
+
+def _limit(name: str) -> int:
+    """The longest value of a field: a command is described in up to 1,000 characters, and its folder."""
+    return 2000 if name == "command" else 300
 
 
 def _person(person: str, user: str, approver: str) -> dict[str, str]:

@@ -30,7 +30,7 @@ FROM_DOOR = {"SYSLOG_FACILITY": str(AUTHPRIV), "PRIORITY": str(ERROR)}
 """Fields of every record of the module, and of the native door; other entries can have them too."""
 _RESCUED = {**FROM_MODULE, "PRIORITY": str(ALERT)}
 """Fields of the record of a door that lets the account of `rescue=` in; the writer is root."""
-_NAMES = ("user", "caller", "approver", "person", "service", "rhost", "session", "tty", "login")
+_NAMES = ("user", "caller", "approver", "person", "service", "rhost", "session", "tty", "login", "command")
 _FIELDS = (*_NAMES, "outcome", "result", "event", "reason", "elapsed_ms")
 
 # The prefix of pam_syslog(3) on lines of the native door: the module's name, the service and the phase.
@@ -85,6 +85,8 @@ class AuditRecord:
     """The person who logs in, if that is neither the user nor the approver: a second person must approve."""
     login: str = ""
     """The id of the login, the same on its host and at its gateway."""
+    command: str = ""
+    """The command that sudo, su or doas were called for; empty if unknown."""
     key: str = ""
     """The fingerprint of the ssh key of the login; only a gateway has it."""
 

@@ -112,6 +112,8 @@ def command(
     CALLER is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
     concerns.
 
+    In sudo, su and doas, REASON ends with the command that was called, and with its folder.
+
     TOOK is the time from the request to IAMPASS until the decision. Times are in the time zone of this machine, unless
     TZ is set; with --json they have its offset. Empty columns are left out, except with --follow.
 
@@ -174,7 +176,7 @@ def _row(record: AuditRecord) -> Row:
             outcome += f", {record.result}"
     person = f"of {record.person}" if record.person else ""
     session = f"session {record.session}" if record.session else ""
-    reason = "; ".join(filter(None, (person, record.reason, session)))
+    reason = "; ".join(filter(None, (person, record.reason, session, record.command)))
     if not record.verified:
         writer = "an unknown user" if record.uid is None else f"user {user_name(record.uid)}"
         style, reason = "dim", f"unverified, written by {writer}: {reason}"

@@ -478,6 +478,13 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         comment="Whether several people log in to one account (shared-accounts.md). Where a second person must "
         "approve, an account then counts as a person only if the user table has ssh keys of that name.",
     ),
+    Key(
+        "show_command",
+        _BOOLEAN,
+        "true",
+        "",
+        comment="Whether records say what command sudo, su or doas were called for. Its arguments can hold secrets.",
+    ),
     *FOR_SERVICES,
     EXEMPT,
     ASKED,

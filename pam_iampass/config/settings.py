@@ -153,6 +153,7 @@ class Settings:
     """The certificates that the gateways' certificates must come from."""
     users: Path
     shared_accounts: bool
+    show_command: bool
     throttle: ThrottleSettings
     recovery: RecoverySettings
     service: ServiceSettings

@@ -84,6 +84,9 @@ class PamApplication(Protocol):
     """The program of sshd that asks, as `system.sshd_session` identifies it; empty if sshd cannot show text now, if it
     is not known, and outside sshd."""
 
+    command: str
+    """The command that the application runs for its caller (`login.command`); empty if it runs none."""
+
     session: str | None
     """The id, in the session phases, of the kept session that the login belongs to; None without a valid one."""
 
@@ -153,8 +156,7 @@ class Conversation:
 
     def __init__(self, pamh: PamApplication) -> None:
         self._pamh = pamh
-        in_sshd = "SSH_AUTH_INFO_0" in pamh.env
-        self._silent = pamh.phase is Phase.ACCOUNT and (in_sshd or not pamh.tty)
+        self._silent = pamh.phase is Phase.ACCOUNT and ("SSH_AUTH_INFO_0" in pamh.env or not pamh.tty)
         self._style = ERROR_MSG if same_program(pamh.service or "") in _RUNS_A_COMMAND else TEXT_INFO
 
     def say(self, text: str) -> None:

@@ -78,6 +78,8 @@ def _who_must_approve(
         if arguments.rescues(login):
             return decisions.rescued(str(error))
         raise
+    if configuration.settings.show_command:
+        login.participants.command = login.command
     service = configuration.settings.for_service(login.service)
 
     def people_within() -> frozenset[str]:

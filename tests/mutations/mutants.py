@@ -500,8 +500,8 @@ MUTANTS = {
         ),
         Mutant(
             "what only begins as a spared command runs without the phone",
-            "left == spared[i].length && memcmp(first + 1, spared[i].bytes, left) == 0",
-            "left >= spared[i].length && memcmp(first + 1, spared[i].bytes, spared[i].length) == 0",
+            "found.length == spared[i].length && memcmp(found.head, spared[i].bytes, found.length) == 0",
+            "found.length >= spared[i].length && memcmp(found.head, spared[i].bytes, spared[i].length) == 0",
             "test_to_list_and_to_validate_rings_no_phone_and_with_anything_else_it_rings",
         ),
         Mutant(
@@ -542,9 +542,35 @@ MUTANTS = {
         ),
         Mutant(
             "without a terminal sudo says more than a denial",
-            "and (in_sshd or not pamh.tty)",
-            "and in_sshd",
+            """and ("SSH_AUTH_INFO_0" in pamh.env or not pamh.tty)""",
+            """and "SSH_AUTH_INFO_0" in pamh.env""",
             "test_without_a_terminal_sudo_tells_of_a_denial_alone",
+        ),
+    ),
+    "A record says what command runs, whatever its caller makes of the arguments": (
+        Mutant(
+            "a name of the program that the caller has chosen pushes the arguments out of sight",
+            "bool behind_first = false;",
+            "bool behind_first = true;",
+            "test_the_record_and_the_log_say_what_runs_whatever_the_arguments_are",
+        ),
+        Mutant(
+            "an argument with control characters looks like one with backslashes",
+            r'''if character in "\\'"''',
+            "if False",
+            "test_arguments_are_quoted_and_printable",
+        ),
+        Mutant(
+            "padding hides that there is more",
+            "if left_out > 0 or len(first)",
+            "if len(first)",
+            "test_of_a_hundred_thousand_bytes_the_beginning_and_the_end_are_shown_and_that_there_is_more",
+        ),
+        Mutant(
+            "secrets in arguments are in records although the settings leave commands out",
+            "if configuration.settings.show_command:",
+            "if True:",
+            "test_the_record_has_the_command_unless_the_settings_leave_it_out[false]",
         ),
     ),
     "The output of a command holds nothing of ours": (

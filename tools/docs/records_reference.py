@@ -169,6 +169,11 @@ FIELDS = {
         "name of a host",
         "the other host of the gateway in whose login this one begins, so that no phone was asked",
     ),
+    "IAMPASS_COMMAND": (
+        "text",
+        "the command line of sudo, su or doas, quoted as for a shell, and the folder. Of a long one, the beginning and "
+        "the end. Missing with `show_command: false`. It does not say what a script contains",
+    ),
     "IAMPASS_ELAPSED_MS": (
         "number",
         "milliseconds from the request to IAMPASS until the decision; 0 if no request was sent. A gateway leaves it out"
@@ -246,7 +251,8 @@ def _logins() -> list[tuple[Login, Decision]]:
     """A login for each outcome, and some that have more fields."""
     ssh = Login("alice", "sshd", "192.0.2.7", participants=_APPROVER, id=_LOGIN)
     nobody = Login("backup", "sshd", "192.0.2.9", id=_LOGIN)
-    sudo = Login("alice", "sudo", participants=Participants(caller="alice", approver="alice"), id=_LOGIN)
+    by_alice = Participants(caller="alice", approver="alice", command="sudo apt upgrade (in /home/alice)")
+    sudo = Login("alice", "sudo", participants=by_alice, id=_LOGIN)
     approved_by_carol = Participants(approver="carol", person="alice")
     second = Login("deploy", "sshd", "192.0.2.7", participants=approved_by_carol, id=_LOGIN)
     denied, ignored, success = Result.DENIED, Result.IGNORED, Result.SUCCESS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from tests.support.deadline import PLENTY, approve_within
 from tests.support.installation import Installation
 from tests.support.pam_files import PAM, asking
 from tests.support.recovery import new_codes
-from tests.support.setuid.people import AS_ROOT, SHOW_WHO, enter_password
+from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SUDO, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.terminal import Terminal
@@ -207,6 +209,35 @@ def test_sudo_rs_asks_for_every_command_too(guest: Guest) -> None:
     sudo = guest.run(str(SUDO_RS), *SHELL)
     assert sudo.finish() == 1
     assert AS_ROOT not in sudo.shown
+
+
+HOSTILE = (
+    b"\x1b]0;title\x07",
+    b"line\nIAMPASS_OUTCOME=approved",
+    "\u202eevil".encode(),
+    b"\xff\xfe",
+    b"x" * 100_000,
+    b"the end",
+)
+
+
+@side_by_side
+def test_the_record_and_the_log_say_what_runs_whatever_the_arguments_are(guest: Guest) -> None:
+    guest.set_phone(Phone.DENIES)
+    script = Path(f"/home/people/run-{guest.name}")
+    lie = b"sudo -l" + b" " * 5000
+    call = f"import os; os.execv('{SUDO}', {[lie, b'-n', b'/bin/echo', *HOSTILE]!r})"
+    script.write_text(call)
+    assert denied(guest.run("/usr/bin/python3", str(script)))
+    (record,) = guest.stage.journald.records(guest.stage.cursor, IAMPASS_USER=guest.name)
+    shown = record["IAMPASS_COMMAND"]
+    begins = r"sudo -n /bin/echo $'\x1b]0;title\x07' $'line\x0aIAMPASS_OUTCOME=approved' $'\u202eevil' $'\xff\xfe' xxx"
+    assert shown.startswith(begins)
+    assert re.search(r"xxx … \[100,\d{3} bytes\] … xxx+ 'the end' \(in /\)$", shown), shown
+    assert (record["IAMPASS_OUTCOME"], record["PRIORITY"]) == ("denied", "4")
+    (logged,) = run_command("log", guest.name, "--json").stdout.splitlines()
+    assert json.loads(logged)["command"] == shown
+    assert all(line.isprintable() for line in run_command("log", guest.name).stdout.splitlines())
 
 
 ROUNDS = {

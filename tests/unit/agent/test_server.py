@@ -223,7 +223,8 @@ def test_connections_that_are_asked_for_a_recovery_code_slow_no_login_down(world
     context = contexts("/dev/null", lambda _reason: None)
 
     class Stranger:
-        phase, user, ssh_connection, peer_pid = Phase.AUTHENTICATE, ME, None, os.getpid()
+        phase, user, service, ssh_connection = Phase.AUTHENTICATE, ME, "sshd", None
+        peer_pid = os.getpid()
 
         def opener(self) -> tuple[int, int]:
             return self.peer_pid, os.pidfd_open(self.peer_pid)

@@ -704,6 +704,7 @@ ABSENT: dict[str, tuple[object, str | None]] = {
     "proxy": (None, None),
     "users": (Path("/etc/iampass/users.yaml"), None),
     "shared_accounts": (False, "true"),
+    "show_command": (True, "false"),
     "unlisted_users": (UnlistedUsers.DENY, "ignore"),
     "unavailable": (WhenUnavailable.DENY, "ignore"),
     "timeout": (60.0, "290s"),

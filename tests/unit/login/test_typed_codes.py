@@ -140,7 +140,6 @@ class Served:
 
     def __init__(self, pid: int) -> None:
         self.peer_pid = pid
-        self.env = {"SSH_AUTH_INFO_0": ""}
 
     def opener(self) -> tuple[int, int]:
         return self.peer_pid, os.pidfd_open(self.peer_pid)
