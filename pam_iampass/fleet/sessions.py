@@ -28,6 +28,11 @@ def _disowned(result: Mapping[str, Any]) -> str:
     )
 
 
+def _declined(result: Mapping[str, Any]) -> str:
+    later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
+    return f"You did not approve this login, and it is denied or ended.{later} Nothing changes for your own logins."
+
+
 def _verified(result: Mapping[str, Any]) -> str:
     if result["reason"]:
         why = REASONS.get(result["reason"]) or "it could not be asked"
@@ -87,6 +92,26 @@ class DisownSession(OfPerson[Ended]):
 
 
 @act(
+    "session_decline",
+    "a login of another person not approved",
+    by={SELF},
+    touch=(),
+    record="which session, whose login, and how far it had come",
+    label="I do not approve this",
+    own="The login is denied or ends at once. Your own logins go on.",
+    done=_declined,
+    is_harm=True,
+)
+@dataclass(frozen=True)
+class DeclineSession(OfPerson[Ended]):
+    """As the second person, end the request to approve a login of another person, or such a login that was approved.
+    Where it came from has to wait longer, as after a refusal on the phone. There is no alert: nobody has used what the
+    second person logs in with."""
+
+    session: Annotated[str, text(id_error)]
+
+
+@act(
     "phone_verify",
     "a caller was to be verified",
     by={HELPDESK, ADMIN},
@@ -112,6 +137,7 @@ class SessionRow(TypedDict, total=False):
     id: ToHelpers[str]
     parent: ToHelpers[str | None]
     user: ToHelpers[str]
+    asker: ToHelpers[str | None]
     host: ToHelpers[str]
     service: ToHelpers[str | None]
     remote: ToHelpers[str | None]

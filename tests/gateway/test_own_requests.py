@@ -17,7 +17,7 @@ import pytest
 from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts.act import perform
 from pam_iampass.gateway.acts.people import BypassPhone
-from pam_iampass.gateway.acts.requests import DisownSession, VerifiedCaller, VerifyCaller
+from pam_iampass.gateway.acts.requests import DeclineSession, DisownSession, VerifiedCaller, VerifyCaller
 from pam_iampass.gateway.acts.views import show_sessions
 from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
@@ -364,6 +364,41 @@ def test_a_person_ends_what_is_not_theirs_and_where_it_came_from_has_to_wait(
     assert act["reason"] == f"{id}; {how_far}"
     with pytest.raises(ActRefused, match="is over"):
         disown(gateway_server, id)
+
+
+@pytest.mark.parametrize(
+    ("what", "told", "how_far"),
+    [("ask", "cancelled", "the phone was asked"), ("approve", "closed", "it was let in")],
+    ids=["ask", "approve"],
+)
+def test_a_second_person_declines_the_login_of_another_and_is_no_victim_of_it(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox, what: str, told: str, how_far: str
+) -> None:
+    begun = caller.ask("alice", asker="bob", service="sudo", remote="203.0.113.9").authentication
+    if what == "approve":
+        sandbox.approve(TOKEN)
+        assert caller.answer(begun) == "active"
+    id = gateway_server.session(begun).id
+    with pytest.raises(ActRefused, match="this is a login of bob"):
+        disown(gateway_server, id)
+    with pytest.raises(ActRefused, match="bob has no such session"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, DeclineSession("bob", str(id))))
+    gateway_server.run(perform(gateway_server.gateway, ROOT, DeclineSession("alice", str(id))))
+    assert caller.answer(begun) == told
+    assert failures(gateway_server, id) == 1
+    assert sandbox.wait_for_end(TOKEN)
+    assert [each for each in gateway_server.records if each["kind"] == "alert"] == []
+    (act,) = [each for each in gateway_server.records if each["kind"] == "act"]
+    assert (act["what"], act["person"], act["host"]) == ("session_decline", "alice", f"name-of-{HOST}")
+    assert act["reason"] == f"{id}; a login of bob; {how_far}"
+
+
+def test_a_login_of_ones_own_is_not_declined_as_that_of_another(
+    gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    id = gateway_server.session(caller.ask("alice").authentication).id
+    with pytest.raises(ActRefused, match="this is a login of your own"):
+        gateway_server.run(perform(gateway_server.gateway, ROOT, DeclineSession("alice", str(id))))
 
 
 def test_an_approval_that_was_not_the_persons_is_worth_nothing(

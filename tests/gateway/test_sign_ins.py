@@ -151,6 +151,7 @@ PARAMETERS: dict[str, dict[str, object]] = {
     "host_revoke": {"invite": "i-aaaaaaaaaaaa"},
     "passkey_add": {"label": "laptop", "answer": "{}"},
     "passkey_remove": {"passkey": "A" * 43},
+    "session_decline": {"session": str(uuid.UUID(int=1))},
     "session_not_me": {"session": str(uuid.UUID(int=1))},
     "user_change": DESCRIBED,
     "user_leave": {"changed_at": READ_AT},

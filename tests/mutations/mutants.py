@@ -3698,9 +3698,15 @@ MUTANTS = {
         ),
         Mutant(
             "who says that a session is not theirs ends the session of somebody else",
-            "if found.person != self.person:",
+            "if found.person != person:",
             "if False:",
             "test_a_person_ends_what_is_not_theirs_and_where_it_came_from_has_to_wait[ask]",
+        ),
+        Mutant(
+            "a second person who declines the login of another says that their own key is stolen",
+            "if found.asker != person and not of_another:",
+            "if False:",
+            "test_a_second_person_declines_the_login_of_another_and_is_no_victim_of_it[ask]",
         ),
         Mutant(
             "what is not the person's slows nobody down if it was let in",

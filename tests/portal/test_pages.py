@@ -425,9 +425,20 @@ def test_the_logins_of_now_say_of_when_they_are_and_are_looked_at_again(gateway:
     assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d UTC: look again", shown.words)
 
 
-def test_a_second_person_is_told_whose_login_it_is(gateway: ScriptedGateway) -> None:
+def test_a_second_person_is_told_whose_login_it_is_and_declines_it_without_saying_that_it_is_not_theirs(
+    gateway: ScriptedGateway,
+) -> None:
     gateway.rings = [{**ringing(), "user": "bob", "purpose": "sudo -i"}]
-    assert "bob logs in, and you are asked as the second person" in gateway.get("/").words
+    gateway.rows["sessions"] = ()
+    mine = gateway.get("/")
+    assert "bob logs in. You are asked as the second person." in mine.words
+    assert ("session_decline" in mine.offers, "session_not_me" in mine.offers) == (True, False)
+    gateway.rings, gateway.rows["sessions"] = (), [login("1", asker="bob")]
+    mine = gateway.get("/")
+    assert f"bob on {HOST} Second person: you" in mine.words
+    assert ("session_decline" in mine.offers, "session_not_me" in mine.offers) == (True, False)
+    gateway.roles = ("helpdesk",)
+    assert f"bob on {HOST} Second person: alice" in gateway.get("/now").words.replace("you", "alice")
 
 
 def test_sessions_are_shown_below_those_that_let_them_in_up_to_a_depth() -> None:

@@ -31,6 +31,7 @@ def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
         "id": id,
         "parent": parent,
         "user": "alice",
+        "asker": None,
         "host": HOST,
         "service": "sshd",
         "remote": "203.0.113.7",
@@ -47,7 +48,7 @@ def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
 def ringing(id: str = "r1", **fields: Any) -> dict[str, Any]:
     """A request that asks alice."""
     asked = login(id, status="asked", seconds_left=50, since=_ago(5), caller="root", **fields)
-    return {name: value for name, value in asked.items() if name != "is_helped"}
+    return {name: value for name, value in asked.items() if name not in ("is_helped", "asker")}
 
 
 def _host(name: str, **fields: Any) -> Row:

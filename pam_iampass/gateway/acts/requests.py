@@ -80,19 +80,32 @@ class VerifyCaller(declared.VerifyCaller, Act[VerifiedCaller]):
         return answer
 
 
-class DisownSession(declared.DisownSession, Act[EndedSessions]):
-    async def change(self, work: Work) -> EndedSessions:
-        gateway, connection, id = work.gateway, work.connection, uuid.UUID(self.session)
-        before = await turns.locked(connection, self.person)
+class _EndsOne(Act[EndedSessions]):
+    """An act by which a person ends one request to them, or one login that was let in by them."""
+
+    async def end(
+        self, work: Work, session: str, person: str, *, of_another: bool
+    ) -> tuple[HostSession, EndedSessions]:
+        """The session as it was, and what is to be ended. The reason of `work` then says how far it had come. Raises
+        ActRefused, also unless it is another person's login exactly if `of_another`."""
+        gateway, connection, id = work.gateway, work.connection, uuid.UUID(session)
+        before = await turns.locked(connection, person)
+        unknown = ActRefused(f"{person} has no such session")
         try:
             locked = await sessions.lock_row(gateway, connection, id)
         except Tampered:
-            raise self._unknown() from None
+            raise unknown from None
         found = sessions.from_verified(gateway, locked)
-        if found.person != self.person:
-            raise self._unknown()
+        if found.person != person:
+            raise unknown
         if found.host_name == hosts.HELPDESK.name:  # a stolen token keeps no help desk from asking its owner
             raise ActRefused("a help desk has you asked", "say so on the phone if you are not calling")
+        if found.asker != person and not of_another:
+            raise ActRefused(
+                f"this is a login of {found.asker}, which you are asked to approve", "decline it instead"
+            )
+        if found.asker == person and of_another:
+            raise ActRefused("this is a login of your own", "say that it is not you, or end it")
         login = turns.login_of(found.person, found.host_name, found.details, found.id, before.now, before.now)
         if found.waits:
             if not before.state.has_turn(login):
@@ -119,13 +132,9 @@ class DisownSession(declared.DisownSession, Act[EndedSessions]):
         else:
             raise ActRefused("this is over, or has not begun")
         await steps.add_ended_sessions(gateway, connection, [each.id for each in ended])
-        what = f"{self.person} says that a login is not theirs: somebody may have what they log in with"
-        told = {name: found.details[name] for name in ("service", "remote") if name in found.details}
-        await records.alert(
-            connection, found.host_name, what, person=self.person, session=self.session, **told
-        )
-        work.host, work.reason = found.host_name, f"{self.session}; {how_far}"
-        return EndedSessions(ended)
+        whose = f"a login of {found.asker}; " if of_another else ""
+        work.host, work.reason = found.host_name, f"{session}; {whose}{how_far}"
+        return found, EndedSessions(ended)
 
     async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
         return await end_sessions(gateway, done)
@@ -133,5 +142,19 @@ class DisownSession(declared.DisownSession, Act[EndedSessions]):
     def told(self, done: EndedSessions) -> Ended:
         return Ended(1, len(done.errors))
 
-    def _unknown(self) -> ActRefused:
-        return ActRefused(f"{self.person} has no such session")
+
+class DisownSession(declared.DisownSession, _EndsOne):
+    async def change(self, work: Work) -> EndedSessions:
+        found, ended = await self.end(work, self.session, self.person, of_another=False)
+        what = f"{self.person} says that a login is not theirs: somebody may have what they log in with"
+        told = {name: found.details[name] for name in ("service", "remote") if name in found.details}
+        await records.alert(
+            work.connection, found.host_name, what, person=self.person, session=self.session, **told
+        )
+        return ended
+
+
+class DeclineSession(declared.DeclineSession, _EndsOne):
+    async def change(self, work: Work) -> EndedSessions:
+        _, ended = await self.end(work, self.session, self.person, of_another=True)
+        return ended

@@ -134,7 +134,7 @@ def _row(session: HostSession, left: float) -> RingRow:
         "since": session.began_at,
         "seconds_left": max(round(left), 0),
         "status": status_of(session),
-        "user": details.get("asker") or session.person,
+        "user": session.asker,
     }
 
 

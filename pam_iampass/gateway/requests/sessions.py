@@ -99,6 +99,11 @@ class HostSession:
         return turns.ident(self.host_name, self.id)
 
     @property
+    def asker(self) -> str:
+        """The person who logs in, as the host has said: another one than `person`, who then is the second person."""
+        return self.details.get("asker") or self.person
+
+    @property
     def is_own(self) -> bool:
         """Whether the gateway itself has the person asked (`own_requests.py`)."""
         return self.host == hosts.GATEWAY
