@@ -150,7 +150,7 @@ class SessionRow(TypedDict, total=False):
 
 
 class RingRow(TypedDict):
-    """A request that asks a person, or waits for its turn."""
+    """A request that asks a person, waits for its turn, or is just over."""
 
     id: ToSelf[str]
     host: ToSelf[str]

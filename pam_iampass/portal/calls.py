@@ -136,8 +136,10 @@ class Rows:
 class RingingNow:
     rows: Annotated[
         Sequence[Mapping[str, Any]],
-        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), the oldest first;"
-        " `user` is whose login it is: somebody else's if the person is to approve it as the second one",
+        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), and those that ended"
+        " within the last 10 s (`approved`, `denied`, or `over` without an answer; `seconds_left` is what is left of"
+        " these 10 s), the oldest first; `user` is whose login it is: somebody else's if the person is to approve it as"
+        " the second one",
     ]
     seen: Annotated[
         str, "stands for these requests and the person's open logins, to be sent with the next call"

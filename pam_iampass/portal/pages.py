@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -28,6 +28,8 @@ LAST = 20
 """Records on a page about something else."""
 _DEEPEST = 5
 _MOST_PAGES = 20
+_ASKS = ("asked", "waits")
+"""The states of requests that are not over."""
 _WITHIN = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -133,7 +135,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
     return _page(
         request,
         "mine.html",
-        **_live([*map(Row, now.rows)], now.seen, logins),
+        **_live(_asking(map(Row, now.rows)), now.seen, logins),
         own=own.rows[0],
         is_lost=is_lost,
         bypasses=bypasses.rows,
@@ -147,7 +149,10 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
     """The parts of the page that say what asks now and where the person is logged in, as soon as one has changed. The
     page asks for them by itself."""
     query = request.query
-    seen, known = query.get("seen", ""), query.get("known", "").split(".")
+    seen, asked, known = (
+        query.get("seen", ""),
+        *(query.get(name, "").split(".") for name in ("asked", "known")),
+    )
     try:
         answer = await visit.call(WaitForRings(visit.token, seen))
         if answer.seen == seen:
@@ -157,23 +162,32 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
         if error.code != "BUSY":
             raise
         return web.Response(status=204)  # the page asks again in some seconds
-    rows = [*map(Row, answer.rows)]
-    live = _live(rows, answer.seen, logins)
+    # A request keeps its place on the page, also for some seconds once it is over: a button that moves there would be
+    # pressed instead of its own.
+    found = [*map(Row, answer.rows)]
+    had = sorted((row for row in found if _short(row) in asked), key=lambda row: asked.index(_short(row)))
+    new = _asking(row for row in found if row not in had)
+    live = _live([*had, *new], answer.seen, logins)
     return _page(
         request,
         "rings.html",
         **live,
-        new=[row for row in rows if _short(row) not in known],
-        entered=[row for row in logins if _short(row) not in known and row["host"] not in ASKERS],
+        new=new,
+        entered=[row for row in logins if _short(row) not in (*asked, *known) and row["host"] not in ASKERS],
         has_other_logins=live["held"] != query.get("held"),
         back="/",
     )
 
 
+def _asking(rows: Iterable[Row]) -> list[Row]:
+    """The requests that are not over; the one on the phone comes first."""
+    return sorted((row for row in rows if row["status"] in _ASKS), key=lambda row: row["status"] != "asked")
+
+
 async def _own_logins(visit: Visit, *, by_itself: bool = False) -> list[Row]:
     """The logins that the person has approved and that are open."""
     found = await _view(visit, "sessions", person=visit.person, by_itself=by_itself)
-    return [row for row in found.rows if row["status"] not in ("asked", "waits")]
+    return [row for row in found.rows if row["status"] not in _ASKS]
 
 
 def _live(rows: Sequence[Row], seen: str, logins: Sequence[Row]) -> dict[str, Any]:
@@ -183,7 +197,8 @@ def _live(rows: Sequence[Row], seen: str, logins: Sequence[Row]) -> dict[str, An
         "rows": rows,
         "seen": seen,
         "logins": tree(logins),
-        "known": ".".join(map(_short, (*rows, *logins))),
+        "asked": ".".join(map(_short, rows)),
+        "known": ".".join(map(_short, logins)),
         "held": hashlib.sha256(held.encode()).hexdigest()[:16],
     }
 

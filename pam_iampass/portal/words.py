@@ -143,6 +143,9 @@ OUTCOMES: Mapping[str, tuple[str, str]] = {
 STATES: Mapping[str, tuple[str, str]] = {
     "waits": ("waits for its turn", "wait"),
     "asked": ("the phone is asked", "wait"),
+    "approved": ("approved on the phone", "yes"),
+    "denied": ("denied", "no"),
+    "over": ("ended without an answer", "quiet"),
     "away": ("the person is away", "wait"),
     "waiting": ("waits to be admitted", "wait"),
     "stopped": ("stopped", "no"),

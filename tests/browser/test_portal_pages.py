@@ -125,6 +125,33 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     assert gateway.asked[-1] == ("session_not_me", {"person": "alice", "session": "r3"})
 
 
+def test_what_is_over_keeps_its_place_and_no_press_counts_just_after_a_button_has_moved(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rows["sessions"] = ()
+    gateway.rings = [ringing(), ringing("r2", host="other.example.com")]
+    page = opened(open_page, gateway, "/")
+    other = page.locator(".request", has_text="other.example.com")
+    button = other.get_by_role("button", name="That is not me")
+    before = button.bounding_box()
+    gateway.ring(
+        {**ringing(), "status": "approved", "seconds_left": 2}, ringing("r2", host="other.example.com")
+    )
+    expect(page.locator(".request").first).to_contain_text("approved on the phone")
+    assert button.bounding_box() == before
+    # It is pressed at the very moment at which it moves.
+    page.evaluate(
+        "() => new MutationObserver((_, watch) => {"
+        " const button = document.querySelector('.request:only-child button'); if (button) { watch.disconnect(); button.click(); } })"
+        ".observe(document.getElementById('rings'), {childList: true, subtree: true})"
+    )
+    expect(other).to_contain_text("This request has just moved to here.")
+    expect(page.locator(".request")).to_have_count(1)
+    assert not [name for name, _ in gateway.asked if name == "session_not_me"]
+    gateway.ring({**ringing("r2", host="other.example.com"), "status": "over", "seconds_left": 1})
+    expect(page.get_by_role("heading", name="Nothing asks for you")).to_be_visible()
+
+
 def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_stays_so(
     gateway: ScriptedGateway, open_page: OpenPage
 ) -> None:

@@ -91,9 +91,11 @@ def test_a_request_is_told_to_whoever_waits_and_then_that_it_is_over(
     done = alice.act("session_not_me", touch=False, person="alice", session=row["id"])
     assert done == {"ended": 1, "errors": 0}
     assert caller.answer(begun) == "cancelled"
-    while told.rows:
+    while told.seen != nothing.seen:
         told = wait(alice, told.seen).result(PATIENCE)
-    assert told == nothing
+    waits = wait(alice, told.seen)
+    wait_until(lambda: now(alice) == nothing, "it is shown for longer than some seconds")
+    assert not waits.done()
 
 
 def test_a_login_that_is_let_in_or_ends_wakes_whoever_waits(
@@ -105,13 +107,15 @@ def test_a_login_that_is_let_in_or_ends_wakes_whoever_waits(
     asked = until(alice, "asked")
     sandbox.approve(sandbox.wait_for_request(TOKEN))
     assert caller.answer(begun) == "active"
-    let_in = wait_until(lambda: (told := now(alice)).rows == [] and told, "it still asks")
+    let_in = wait_until(
+        lambda: (told := now(alice)).rows[0]["status"] == "approved" and told, "it still asks"
+    )
     assert let_in.seen != nothing.seen
     waits = wait(alice, let_in.seen)
     assert not waits.done()
     assert [row["status"] for row in alice.look("sessions", person="alice")] == ["active"]
     alice.act("session_end", touch=False, person="alice", session=asked["id"])
-    assert waits.result(PATIENCE) == nothing
+    assert waits.result(PATIENCE).seen == nothing.seen
 
 
 def test_what_asks_others_is_not_told_and_a_second_person_is_told_whose_login_it_is(
@@ -125,7 +129,23 @@ def test_what_asks_others_is_not_told_and_a_second_person_is_told_whose_login_it
     caller.ask("alice", service="sshd")
     assert until(alice, "waits")["user"] == "alice"
     sandbox.approve(TOKEN)
-    wait_until(lambda: len(now(alice).rows) == 1, "what was approved still asks")
+    wait_until(lambda: {row["status"] for row in now(alice).rows} == {"approved", "asked"}, "it still asks")
+
+
+@pytest.mark.parametrize(
+    ("what", "end"), [("approve", "approved"), ("deny", "denied"), ("time_out", "over")], ids=str
+)
+def test_what_became_of_a_request_is_shown_to_the_person_just_after(
+    acts: RunningActs, caller: HostCaller, sandbox: Sandbox, what: str, end: str
+) -> None:
+    alice, bob = signed_in(acts, "alice"), signed_in(acts, "bob")
+    begun = caller.ask("alice").authentication
+    until(alice, "asked")
+    getattr(sandbox, what)(sandbox.wait_for_request(TOKEN))
+    caller.answer(begun)
+    row = until(alice, end)
+    assert 0 <= row["seconds_left"] <= rings.SHOWN_SECONDS
+    assert now(bob).rows == []
 
 
 def test_who_waits_is_woken_for_the_own_requests_only_and_by_one_query_for_all(

@@ -270,14 +270,31 @@ def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_ann
 ) -> None:
     first, second = ringing("r1"), {**ringing("r2"), "host": "db.example.com"}
     gateway.rings, gateway.rows["sessions"] = [first, second], ()
-    part = gateway.get("/rings?seen=other&known=r1")
+    part = gateway.get("/rings?seen=other&asked=r1")
     assert part.words.endswith("ended here. db.example.com asks for you: sshd from 203.0.113.7.")
     assert part.words.count("asks for you:") == 1
     assert part.all("input", "value").count("/") == 2, "the acts lead back to the page"
     (again,) = part.all("section", "hx-get")
-    assert again.startswith("/rings?seen=r1%2Cr2&known=r1.r2&")
+    assert again.startswith("/rings?seen=r1%2Cr2&asked=r1.r2&")
     gateway.errors = {"/rings": "BUSY"}
     assert (gateway.get(again).status, gateway.get(again).text) == (204, "")
+
+
+def test_a_request_that_is_over_keeps_its_place_without_a_button_and_others_do_not_change_theirs(
+    gateway: ScriptedGateway,
+) -> None:
+    over = {**ringing("r1"), "status": "denied", "seconds_left": 9}
+    gateway.rings = [ringing("r4", status="waits"), ringing("r3"), ringing("r2", status="waits"), over]
+    gateway.rows["sessions"] = ()
+    part = gateway.get("/rings?seen=other&asked=r1.r2.r3")
+    assert part.all("li", "data-request") == ["r1", "r2", "r3", "r4"]
+    assert part.all("input", "value").count("r1") == 0, "nothing can be done about what is over"
+    assert f"{HOST} sshd by root from 203.0.113.7 denied since" in part.words
+    assert f"asks for you: sshd from 203.0.113.7. {HOST}: denied." in part.words
+    assert gateway.get("/rings?seen=other&asked=r2").all("li", "data-request") == ["r2", "r3", "r4"]
+    assert gateway.get("/").all("li", "data-request") == ["r3", "r4", "r2"], (
+        "the one on the phone comes first"
+    )
 
 
 def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(gateway: ScriptedGateway) -> None:

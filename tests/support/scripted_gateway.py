@@ -145,4 +145,5 @@ class ScriptedGateway:
 
     @property
     def seen(self) -> str:
-        return ",".join(row["id"] for row in (*self.rings, *self.rows.get("sessions", ()))) or "nothing"
+        asking = [row for row in self.rings if row["status"] in ("asked", "waits")]
+        return ",".join(row["id"] for row in (*asking, *self.rows.get("sessions", ()))) or "nothing"

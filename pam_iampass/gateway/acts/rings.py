@@ -1,5 +1,5 @@
-"""Requests that ask a person on the phone now, as the portal shows them, and the calls that wait until they, or the
-person's open logins, have changed.
+"""Requests that ask a person on the phone now, or did until just now, as the portal shows them, and the calls that wait
+until they, or the person's open logins, have changed.
 
 Nothing here answers a request. A call that waits is an entry in memory and has no connection to the database: one
 query finds out for all of them for whom something has changed (`watching.look_for_changes`). That query shows nothing
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from pam_iampass.client.status import Status
 from pam_iampass.fleet.act import Role
 from pam_iampass.fleet.sessions import RINGS, RingRow
 from pam_iampass.gateway.acts.views import status_of
@@ -34,10 +35,18 @@ MOST = 400
 MOST_OF_ONE = 3
 """Calls of one sign-in that wait: one for each tab. One more, and the first is over."""
 _ASKS = (
-    "deadline > now() AND (state = 'queued' OR state = 'starting' AND reason IS NULL"
-    " OR state = 'open' AND status IN ('pending', 'identifying'))"
+    "(deadline > now() AND (state = 'queued' OR state = 'starting' AND reason IS NULL"
+    " OR state = 'open' AND status IN ('pending', 'identifying')))"
 )
 """The condition of a session for which a phone rings, or may ring, or will once it is its turn."""
+SHOWN_SECONDS = 10
+"""For this time a request that is over is shown with what became of it, so that no other takes its place at once."""
+_LEFT = f"{SHOWN_SECONDS} - extract(epoch FROM now() - coalesce(decided_at, least(deadline, expires_at)))"
+"""For how many seconds more a request is shown that is over."""
+_IS_OVER = (
+    f"began_at > now() - interval '1 hour' AND parent IS NULL AND NOT {_ASKS}"
+    f" AND {_LEFT} BETWEEN 0 AND {SHOWN_SECONDS}"
+)
 _COUNTS = f"({_ASKS} OR state = 'open' AND expires_at > now())"
 """The same, or of a session that is open: `sessions.listing` has it."""
 
@@ -110,19 +119,21 @@ async def read(gateway: Gateway, connection: Connection, token: str) -> tuple[Si
     found = await sign_ins.find(gateway, connection, token)
     passkeys.require_confirmed(found.passkey)
     statement = (
-        'SELECT NULL AS "time:", extract(epoch FROM waits_until - now())::float8 AS left,'  # noqa: S608 - constants
-        f' {_ASKS} AS asks, NULL AS "session:",'
-        f" session.* FROM session WHERE person = %s AND {_COUNTS} ORDER BY began_at, id"
+        f'SELECT NULL AS "time:", {_COUNTS} AS counts, {_ASKS} AS asks, {_IS_OVER} AS over,'  # noqa: S608 - constants
+        f" (CASE WHEN {_ASKS} THEN extract(epoch FROM waits_until - now()) ELSE {_LEFT} END)::float8 AS left,"
+        f' NULL AS "session:", session.* FROM session WHERE person = %s AND ({_COUNTS} OR {_IS_OVER})'
+        " ORDER BY began_at, id"
     )
     rows, shown = await many(connection, statement, found.person.name), list[Any]()
-    for row in (row for row in rows if row["time"]["asks"]):
+    for row in (row for row in rows if row["time"]["asks"] or row["time"]["over"]):
         with suppress(Tampered):
             session = sessions.from_row(gateway, row["session"], person=found.person.name)
-            shown.append(RINGS.show(frozenset({Role.SELF}), _row(session, row["time"]["left"])))
-    return found, RingingNow(shown, _seen(row["session"] for row in rows))
+            made = _row(session, row["time"]["left"], asks=row["time"]["asks"])
+            shown.append(RINGS.show(frozenset({Role.SELF}), made))
+    return found, RingingNow(shown, _seen(row["session"] for row in rows if row["time"]["counts"]))
 
 
-def _row(session: HostSession, left: float) -> RingRow:
+def _row(session: HostSession, left: float, *, asks: bool) -> RingRow:
     details = session.details
     return {
         "id": str(session.id),
@@ -133,9 +144,16 @@ def _row(session: HostSession, left: float) -> RingRow:
         "purpose": details.get("purpose"),
         "since": session.began_at,
         "seconds_left": max(round(left), 0),
-        "status": status_of(session),
+        "status": status_of(session) if asks else _end_of(session),
         "user": session.asker,
     }
+
+
+def _end_of(session: HostSession) -> str:
+    """What became of a request: `approved`, `denied` or `over`."""
+    if session.approved:
+        return "approved"
+    return "denied" if session.status is Status.cancelled else "over"
 
 
 def _seen(rows: Iterable[Mapping[str, Any]]) -> str:

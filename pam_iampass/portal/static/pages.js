@@ -28,8 +28,43 @@ setInterval(() => {
   }
 }, 1000);
 
+// A request that is over keeps its place for some seconds; what asks below it moves up after that.
+function showWhatIsOver(within) {
+  for (const card of within.querySelectorAll("[data-over]")) {
+    setTimeout(() => {
+      const before = places();
+      const empty = card.closest("section")?.querySelector(".empty");
+      card.remove();
+      if (empty) empty.hidden = document.querySelector(".request") !== null;
+      noteMoves(before);
+    }, 1000 * card.dataset.over);
+  }
+}
+
+// No press counts in the second after something has moved: it was meant for what was there before.
+let moved = -Infinity;
+const places = () => new Map([...document.querySelectorAll(".request")].map(
+  (card) => [card.dataset.request, { top: card.offsetTop, height: card.getBoundingClientRect().height }]));
+function noteMoves(before) {
+  for (const card of document.querySelectorAll("[data-over]")) {
+    card.style.minHeight = `${before.get(card.dataset.request)?.height ?? 0}px`; // it has lost its form
+  }
+  const now = places();
+  if ([...before].some(([id, { top }]) => now.has(id) && now.get(id).top !== top)) moved = performance.now();
+}
+document.addEventListener("submit", (event) => {
+  if (!event.target.closest(".request") || performance.now() - moved > 1000) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+  event.target.querySelector("[role=status]").textContent = "This request has just moved to here. Read it, then press again.";
+}, true);
+let beforeSwap = places();
+document.addEventListener("htmx:beforeSwap", () => { beforeSwap = places(); });
+document.addEventListener("htmx:afterSwap", () => noteMoves(beforeSwap));
+
 showTimes(document);
-document.addEventListener("htmx:load", (event) => showTimes(event.detail.elt));
+showWhatIsOver(document);
+document.addEventListener("htmx:load", ({ detail: { elt } }) => { showTimes(elt); showWhatIsOver(elt); });
 
 // What asks now is asked for only while somebody can see it: a browser has few connections to one server.
 const isOfRings = (event) => event.detail.pathInfo.requestPath.startsWith("/rings");
