@@ -177,6 +177,8 @@ class Declaration:
     """What will happen, for who does it to somebody else. `{person}` and `{host}` are names."""
     own: str
     """What will happen, for who does it to themselves."""
+    waits: str
+    """What the page waits for after the form was sent. `{person}` and `{host}` are names."""
     done: Callable[[Mapping[str, Any]], str]
     """What has happened, made from the result."""
     is_harm: bool
@@ -240,6 +242,7 @@ def act(
     label: str = "",
     says: str = "",
     own: str = "",
+    waits: str = "The gateway is doing it. Wait for the answer.",
     done: Callable[[Mapping[str, Any]], str] = lambda _: "It is done.",
     is_harm: bool = False,
 ) -> Callable[[A], A]:
@@ -260,6 +263,7 @@ def act(
             label,
             says,
             own,
+            waits,
             done,
             is_harm,
             tuple(sorted(_fields_of(cls), key=lambda each: each.is_optional)),

@@ -120,6 +120,7 @@ class DeclineSession(OfPerson[Ended]):
     says="The phone of {person} rings now, as for a login: whoever is calling approves it, if the phone is in their "
     "hand. This page waits for the answer, for a minute or two. Not for a phone that may be lost: whoever has it could "
     "answer.",
+    waits="The phone of {person} rings. This page shows the answer in two minutes at the latest.",
     done=_verified,
 )
 @dataclass(frozen=True)

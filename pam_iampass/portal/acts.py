@@ -16,6 +16,7 @@ from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, 
 from pam_iampass.portal.offers import OFFERS, read
 from pam_iampass.portal.sign_in import answered, json_object, rung
 from pam_iampass.portal.visit import SETTINGS, Visit, form_of, local_address, page
+from pam_iampass.portal.words import SHOWN_BEFORE
 
 
 def _offer_of(request: web.Request) -> Declaration:
@@ -28,9 +29,8 @@ def _offer_of(request: web.Request) -> Declaration:
 
 async def challenge(request: web.Request, visit: Visit) -> web.Response:
     """What the browser signs for a touch over just this form."""
-    offer = _offer_of(request)
-    parameters = read(offer, await form_of(request))
-    begun = await visit.call(BeginAct(visit.token, offer.name, parameters))
+    offer, form = _offer_of(request), await form_of(request)
+    begun = await visit.call(BeginAct(visit.token, offer.name, read(offer, form), form.get("once", "")))
     return web.json_response({"options": begun.options})
 
 
@@ -54,14 +54,16 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
     offer, form = _offer_of(request), await form_of(request)
     parameters = read(offer, form)
     touch = json_object(form["touch"]) if form.get("touch") else None
-    asked = DoAct(visit.token, offer.name, parameters, visit.remote, touch, form.get("phone") or None)
-    result = (await visit.call(asked)).result
+    once, phone = form.get("once", ""), form.get("phone") or None
+    done = await visit.call(DoAct(visit.token, offer.name, parameters, once, visit.remote, touch, phone))
+    result = done.result
     person = parameters.get("person")
     return page(
         request,
         "result.html",
         act=offer,
-        says=offer.done(result),
+        says=SHOWN_BEFORE if done.repeated and None in result.values() else offer.done(result),
+        repeated=done.repeated,
         person=None if person == visit.person else person,
         whose=person or visit.person,
         origin=request.app[SETTINGS].origin,

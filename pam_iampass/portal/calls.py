@@ -124,6 +124,11 @@ class Registered:
 @dataclass(frozen=True)
 class Done:
     result: Annotated[Mapping[str, Any], "what the act results in: see below"]
+    repeated: Annotated[
+        bool,
+        "true: the act was done before, by a call with the same `once`, and this is what came of it; null in place of"
+        " what is shown once",
+    ]
 
 
 @dataclass(frozen=True)
@@ -166,6 +171,10 @@ REMOTE = "the IP address of the browser: limits and records go by it"
 ANSWER = "what the browser has answered to the options (`PublicKeyCredential.toJSON()`)"
 ACT = "the act's name: [acts.md](acts.md)"
 PARAMETERS = "its parameters"
+ONCE = (
+    "the id of the act, 16 random hexadecimal digits, made with the page. In one sign-in, an act with this id is done"
+    " once; the touch covers the id"
+)
 PHONE = "the id of the request on the phone"
 APPROVED = "the id of a request that was approved on the phone, where that is needed"
 
@@ -252,6 +261,7 @@ class BeginAct(Call[Options], path="/act/challenge", errors=(Error.NOT_SIGNED_IN
     token: Annotated[str, TOKEN] = field(repr=False)
     act: Annotated[str, ACT]
     parameters: Annotated[Mapping[str, Any], PARAMETERS]
+    once: Annotated[str, ONCE]
 
 
 @dataclass(frozen=True)
@@ -271,6 +281,7 @@ class DoAct(
     token: Annotated[str, TOKEN] = field(repr=False)
     act: Annotated[str, ACT]
     parameters: Annotated[Mapping[str, Any], PARAMETERS]
+    once: Annotated[str, ONCE]
     remote: Annotated[str, REMOTE]
     touch: Annotated[
         Mapping[str, Any] | None,

@@ -29,8 +29,16 @@ def steps(offer: Declaration, role: Role) -> list[str]:
 
 def sentence(offer: Declaration, role: Role, given: Mapping[str, Any]) -> str:
     """What will happen."""
-    names = {name: given.get(name, "") for name in ("person", "host")}
-    return (offer.own if role is Role.SELF else offer.says).format(**names)
+    return _named(offer.own if role is Role.SELF else offer.says, given)
+
+
+def waits(offer: Declaration, given: Mapping[str, Any]) -> str:
+    """What the page waits for once the form was sent."""
+    return _named(offer.waits, given)
+
+
+def _named(text: str, given: Mapping[str, Any]) -> str:
+    return text.format(**{name: given.get(name, "") for name in ("person", "host")})
 
 
 def read(offer: Declaration, form: Form) -> dict[str, Any]:

@@ -100,7 +100,7 @@ async def sign_out(request: web.Request) -> web.Response:
     try:
         visit = await visit_of(request)
         parameters = {"person": visit.person, "sign_in": visit.sign_in}
-        await visit.call(DoAct(visit.token, "sign_in_end", parameters, visit.remote))
+        await visit.call(DoAct(visit.token, "sign_in_end", parameters, secrets.token_hex(8), visit.remote))
     except GatewayError as error:
         if error.code != "NOT_SIGNED_IN":
             says = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from pam_iampass.fleet.act import Role
 from pam_iampass.portal.calls import Call, Error, Look, Rows
 from pam_iampass.portal.gateway import GatewayClient, GatewayError
-from pam_iampass.portal.offers import OFFERS, Unreadable, sentence, steps
+from pam_iampass.portal.offers import OFFERS, Unreadable, sentence, steps, waits
 from pam_iampass.portal.settings import PortalSettings
 from pam_iampass.server.serving import owner_of
 from pam_iampass.server.strangers import LineIsFull, Strangers
@@ -95,8 +96,10 @@ def page(
             act=act,
             steps=steps(act, role),
             says=sentence(act, role, given),
+            waits=waits(act, given),
             given=given,
             role=role,
+            once=secrets.token_hex(8),
             here=context.get("back", here),
         )
         return Markup(shown)  # noqa: S704 - the template has escaped what is in it

@@ -91,6 +91,10 @@ WORDS: Mapping[str, Words] = {
 }
 
 
+SHOWN_BEFORE = "What it showed is shown only once. If you have not seen it, go back and do it again."
+"""What the page of an act says that was done before, in place of what is shown once."""
+
+
 def words_of(error: GatewayError, path: str) -> Words:
     """What is said of an error of the gateway, on a page with this address."""
     code = error.code

@@ -142,7 +142,8 @@ def test_what_is_over_keeps_its_place_and_no_press_counts_just_after_a_button_ha
     # It is pressed at the very moment at which it moves.
     page.evaluate(
         "() => new MutationObserver((_, watch) => {"
-        " const button = document.querySelector('.request:only-child button'); if (button) { watch.disconnect(); button.click(); } })"
+        " const button = document.querySelector('.request:only-child button');"
+        " if (button) { watch.disconnect(); button.click(); } })"
         ".observe(document.getElementById('rings'), {childList: true, subtree: true})"
     )
     expect(other).to_contain_text("This request has just moved to here.")
@@ -216,6 +217,22 @@ def test_times_are_those_of_the_reader_and_of_utc_without_scripts(
     expect(page.get_by_text("4 Feb 2019")).to_be_visible()
     page = opened(open_page, gateway, "/people/bob", java_script_enabled=False)
     expect(page.get_by_text("2019-02-03 20:00 UTC")).to_be_visible()
+
+
+def test_an_act_that_is_under_way_is_not_begun_again(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    gateway.result = {"ended": 1, "errors": 0}
+    gateway.rings, gateway.rows["sessions"] = (), [login("1")]
+    page = opened(open_page, gateway, "/")
+    sent, label, says = page.evaluate(
+        "() => { const sent = []; addEventListener('submit', (event) => sent.push(!event.defaultPrevented));"
+        " const form = document.querySelector('#logins form'), button = form.querySelector('button');"
+        " button.click(); button.click();"
+        " return [sent, button.ariaDisabled, form.querySelector('[role=status]').textContent]; }"
+    )
+    assert (sent, label) == ([True, False], "true")
+    assert says == "The gateway is doing it. Wait for the answer."
+    expect(page.get_by_text("1 login has ended.")).to_be_visible()
+    assert [name for name, _ in gateway.asked if name == "session_end"] == ["session_end"]
 
 
 def test_without_scripts_a_login_is_ended(gateway: ScriptedGateway, open_page: OpenPage) -> None:

@@ -267,7 +267,7 @@ def refused(who: Person, act: str, **parameters: str) -> str:
 
     async def begin() -> None:
         async with GatewayClient(ACTS_SOCKET) as gateway:
-            await gateway.call(calls.BeginAct(token, act, parameters))
+            await gateway.call(calls.BeginAct(token, act, parameters, "0" * 16))
 
     with ThreadPoolExecutor(1) as thread, pytest.raises(GatewayError) as error:
         thread.submit(asyncio.run, begin()).result(PATIENCE)

@@ -283,6 +283,7 @@ _GOOD: dict[str, Any] = {
     "label": "laptop",
     "act": "phone_lost",
     "parameters": {},
+    "once": "0" * 16,
     "touch": {},
     "view": "people",
     "filter": {},

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import datetime, timedelta, timezone
@@ -18,7 +19,7 @@ import pytest
 
 from pam_iampass.fleet.act import Role
 from pam_iampass.gateway.acts import ACTS
-from pam_iampass.gateway.acts.act import Act, challenge, made_for, perform, ring
+from pam_iampass.gateway.acts.act import Act, challenge, first_outcome, made_for, perform, ring
 from pam_iampass.gateway.acts.passkeys import (
     AddPasskey,
     CodeForLostPhone,
@@ -32,9 +33,10 @@ from pam_iampass.gateway.acts.passkeys import (
 )
 from pam_iampass.gateway.acts.people import BypassPhone, ClearLimits, EndBypasses, NewCodes, RevokeCodes
 from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
-from pam_iampass.gateway.acts.requests import DisownSession
+from pam_iampass.gateway.acts.requests import DisownSession, VerifyCaller
 from pam_iampass.gateway.acts.sessions import EndSessions
 from pam_iampass.gateway.acts.views import show_people, show_records, show_sessions
+from pam_iampass.gateway.base.connection import UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.reasons import RefusedStart
 from pam_iampass.gateway.base.records import Filter
@@ -53,6 +55,7 @@ from pam_iampass.gateway.sign_in.actors import (
     NotPermitted,
     NotSignedIn,
     ProofRefused,
+    Repeated,
     TooMany,
 )
 from pam_iampass.gateway.sign_in.sign_ins import SignedIn
@@ -336,16 +339,70 @@ def test_who_has_signed_in_and_the_target_are_locked_in_the_order_of_their_names
 # A touch
 
 
-def test_a_touch_is_good_once_over_all_gateways(running: RunningGateway, zoe: Browser) -> None:
-    act = EndBypasses("ben")
+def test_an_act_is_done_once_over_all_gateways_and_its_touch_is_good_for_no_other(
+    running: RunningGateway, zoe: Browser
+) -> None:
+    act, once = EndBypasses("ben"), zoe.once
     touch = zoe.touch(act)
     zoe.do(act, touch)
     here = running.gateway
     other = Gateway(here.settings, here.database, here.keys, here.iampass)
+    done = len(running.records)
     for gateway in (here, other):
+        with pytest.raises(Repeated):
+            running.run(perform(gateway, SignedIn(zoe.token, REMOTE, touch, once=once), act))
+    assert len(running.records) == done
+    for made in (secrets.token_hex(8), "", "0" * 17, once.upper() + " "):
         with pytest.raises(ProofRefused):
-            running.run(perform(gateway, SignedIn(zoe.token, REMOTE, touch), act))
-    assert [each["reason"] for each in refusals(running)] == ["for ben: the challenge was spent before"] * 2
+            running.run(perform(here, SignedIn(zoe.token, REMOTE, touch, once=made), act))
+    assert len(refusals(running)) == 4
+
+
+def test_the_repeat_of_an_act_is_told_what_came_of_it_without_what_is_shown_once(
+    running: RunningGateway, zoe: Browser, ann: Browser
+) -> None:
+    act, once = NewCodes("ben"), zoe.once
+    touch = zoe.touch(act)
+    assert len(zoe.do(act, touch)) == 10
+    by = SignedIn(zoe.token, REMOTE, touch, once=once)
+    assert running.run(first_outcome(running.gateway, by, act)) == {"codes": None}
+    with pytest.raises(ProofRefused):
+        running.run(first_outcome(running.gateway, by, NewCodes("max")))
+    another = SignedIn(ann.token, REMOTE, once=once)
+    with pytest.raises(UnknownOutcome):
+        running.run(first_outcome(running.gateway, another, act))
+    ann.once = once
+    ann.do_without_touch(ReportLostPhone("ann"))
+
+
+def test_the_same_act_at_the_same_time_is_done_once_and_both_are_told_what_came_of_it(
+    running: RunningGateway, zoe: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    act = VerifyCaller("ben")
+    by = SignedIn(zoe.token, REMOTE, zoe.touch(act), once=zoe.once)
+
+    async def do() -> Mapping[str, Any]:
+        try:
+            return dataclasses.asdict(act.told(await perform(running.gateway, by, act)))
+        except Repeated:
+            return await first_outcome(running.gateway, by, act)
+
+    with ThreadPoolExecutor(3) as pool:
+        told = [pool.submit(running.run, do()) for _ in range(3)]
+        sandbox.approve(sandbox.wait_for_request("token-of-ben"))
+        assert {each.result(PATIENCE)["answer"] for each in told} == {"approved"}
+    assert len(running.rows("SELECT 1 FROM session WHERE person = 'ben'")) == 1
+
+
+def test_an_act_that_was_not_done_can_be_done_with_its_id(running: RunningGateway, zoe: Browser) -> None:
+    act = EndBypasses("ben")
+    by = SignedIn(zoe.token, REMOTE, once=zoe.once)
+    with pytest.raises(ProofRefused):
+        running.run(perform(running.gateway, by, act))
+    with pytest.raises(UnknownOutcome):
+        running.run(first_outcome(running.gateway, by, act))
+    assert zoe.do(act) == 0
 
 
 def test_a_touch_is_good_for_nothing_but_what_its_challenge_was_made_for(
@@ -369,7 +426,7 @@ def test_a_touch_is_good_for_nothing_but_what_its_challenge_was_made_for(
             zoe.do(act, touch)
             pytest.fail(what)
     # Another passkey of the same person over the very challenge of this sign-in.
-    options = running.run(challenge(running.gateway, SignedIn(zoe.token, REMOTE), act))
+    options = running.run(challenge(running.gateway, SignedIn(zoe.token, REMOTE, once=zoe.once), act))
     options["allowCredentials"] = []
     with pytest.raises(ProofRefused):
         zoe.do(act, another.authenticator.get(options))

@@ -3373,15 +3373,22 @@ MUTANTS = {
         ),
         Mutant(
             "a role that was taken away before an act is done still counts",
-            "found = await _permitted(gateway, connection, by, act)\n        await sign_ins.note",
-            "found = before\n        await sign_ins.note",
+            "found = await _permitted(gateway, connection, by, act)\n            await _spend_id",
+            "found = before\n            await _spend_id",
             "test_a_group_that_is_taken_away_between_challenge_and_completion_takes_the_role[locked]",
         ),
         Mutant(
-            "a touch is good twice",
-            "if spent.rowcount == 0:",
-            "if spent.rowcount < 0:",
-            "test_a_touch_is_good_once_over_all_gateways",
+            "an act is done again by a second press of its button",
+            "    if spent.rowcount == 0:\n        raise Repeated",
+            "    if False:\n        raise Repeated",
+            "test_an_act_is_done_once_over_all_gateways_and_its_touch_is_good_for_no_other",
+            also=(("            raise Repeated\n    asks", "            pass\n    asks"),),
+        ),
+        Mutant(
+            "a touch is good for the same act with another id",
+            'return {**_what(act), "once": by.once}',
+            "return _what(act)",
+            "test_an_act_is_done_once_over_all_gateways_and_its_touch_is_good_for_no_other",
         ),
         Mutant(
             "a touch is good for other parameters",
@@ -3417,7 +3424,7 @@ MUTANTS = {
             "a refused act leaves no record",
             "await _record_refusal(gateway, by, act, refusal)\n            raise",
             "raise",
-            "test_a_touch_is_good_once_over_all_gateways",
+            "test_an_act_is_done_once_over_all_gateways_and_its_touch_is_good_for_no_other",
         ),
         Mutant(
             "refusals fill the database",

@@ -148,17 +148,29 @@ def test_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
 
 def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: RunningGateway) -> None:
     iris = signed_in("iris")
-    form = {"person": "alice", "seconds": "3600", "reason": "ticket 17", "services": "sshd"}
+    form = {"person": "alice", "seconds": "3600", "reason": "ticket 17", "services": "sshd", "once": "0" * 16}
     assert "No phone is asked" in iris.act("bypass", touch=True, **form).words
+    form["once"] = "1" * 16
     assert iris.authenticator is not None
     options = iris.ask("/act/bypass/challenge", form)["options"]
     touch = json.dumps(iris.authenticator.get(options))
-    for changed in ({"person": "bob"}, {"seconds": "86400"}, {"services": ""}):
+    for changed in ({"person": "bob"}, {"seconds": "86400"}, {"services": ""}, {"once": "2" * 16}):
         refused = iris.post("/act/bypass", {**form, **changed, "touch": touch})
         assert (refused.status, "The confirmation does not count" in refused.words) == (403, True), changed
-    assert iris.post("/act/bypass", {**form, "touch": touch}).status == 200
-    assert iris.post("/act/bypass", {**form, "touch": touch}).status == 403, "it counts once"
-    assert iris.post("/act/bypass", form).status == 403, "there is no touch"
+    assert "twice" not in iris.post("/act/bypass", {**form, "touch": touch}).words
+    for again in ({**form, "touch": touch}, form):
+        assert "You have asked for this twice. It was done once." in iris.post("/act/bypass", again).words
+    assert [each.get("what") for each in server.records].count("bypass") == 2
+    another = {**form, "once": "3" * 16}
+    assert iris.post("/act/bypass", another).status == 403, "there is no touch"
+    codes = {"person": "alice", "once": "4" * 16}
+    assert "They are shown only now." in iris.act("recovery_new", touch=True, **codes).words
+    repeated = iris.post("/act/recovery_new", codes)
+    assert ("What it showed is shown only once." in repeated.words, "<li><code>" in repeated.text) == (
+        True,
+        False,
+    )
+    assert iris.post("/act/phone_lost", codes).status == 403, "the id was of another act"
 
 
 def test_what_is_shown_once_is_in_no_address_no_log_and_no_cache(
@@ -220,7 +232,7 @@ def test_what_the_gateway_refuses_is_said_with_its_words(signed_in: SignIn) -> N
     signed_in("alice")
     again = iris.act("person_link", touch=True, person="alice").words
     assert "this person has a passkey already: let the link replace it if it is lost" in again
-    long = iris.post("/act/bypass", {"person": "alice", "seconds": "3600", "reason": "r" * 5000})
+    long = iris.act("bypass", person="alice", seconds="3600", reason="r" * 5000)
     assert (long.status, "reason:" in long.words) == (400, True)
     assert iris.post("/act/bypass", {"person": "alice", "seconds": "1"}).status == 400
 

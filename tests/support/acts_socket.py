@@ -142,11 +142,11 @@ class Browser:
         self, name: str, touch: bool = True, phone: str | None = None, **parameters: Any
     ) -> Mapping[str, Any]:
         """What an act results in. Raises GatewayError."""
-        touched = None
+        touched, once = None, secrets.token_hex(8)
         if touch:
-            begun = self.acts.call(calls.BeginAct(self.token, name, parameters))
+            begun = self.acts.call(calls.BeginAct(self.token, name, parameters, once))
             touched = self.authenticator.get(begun.options)
-        return self.acts.call(calls.DoAct(self.token, name, parameters, REMOTE, touched, phone)).result
+        return self.acts.call(calls.DoAct(self.token, name, parameters, once, REMOTE, touched, phone)).result
 
     def look(self, view: str, **filter: Any) -> Sequence[Mapping[str, Any]]:
         """The rows of a view. Raises GatewayError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pam_iampass.gateway.acts.act import Act, challenge, perform
@@ -38,19 +38,26 @@ class Browser:
     authenticator: Authenticator
     person: str
     token: str
+    once: str = field(default_factory=lambda: secrets.token_hex(8))
+    """The id of the next act, as its page has made it."""
 
     def touch(self, act: Act[Any]) -> dict[str, Any]:
         """An assertion over an act, by the passkey of the sign-in."""
-        by = SignedIn(self.token, REMOTE)
+        by = SignedIn(self.token, REMOTE, once=self.once)
         return self.authenticator.get(self.running.run(challenge(self.running.gateway, by, act)))
 
     def do(self, act: Act[T], touch: Mapping[str, Any] | None = None, phone: uuid.UUID | None = None) -> T:
         """Perform an act, with a touch over it unless another one is given."""
-        by = SignedIn(self.token, REMOTE, self.touch(act) if touch is None else touch, phone)
-        return self.running.run(perform(self.running.gateway, by, act))
+        return self._perform(act, self.touch(act) if touch is None else touch, phone)
 
     def do_without_touch(self, act: Act[T]) -> T:
-        return self.running.run(perform(self.running.gateway, SignedIn(self.token, REMOTE), act))
+        return self._perform(act, None, None)
+
+    def _perform(self, act: Act[T], touch: Mapping[str, Any] | None, phone: uuid.UUID | None) -> T:
+        by = SignedIn(self.token, REMOTE, touch, phone, self.once)
+        done = self.running.run(perform(self.running.gateway, by, act))
+        self.once = secrets.token_hex(8)
+        return done
 
 
 def with_passkey(running: RunningGateway, person: str, *, by_root: bool = False) -> Authenticator:

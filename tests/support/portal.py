@@ -7,6 +7,7 @@ import html
 import http.client
 import json
 import re
+import secrets
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -148,6 +149,7 @@ class Visitor:
 
     def act(self, name: str, *, touch: bool = False, **form: str) -> Answer:
         """The page about an act that was carried out, or was not."""
+        form = {"once": secrets.token_hex(8), **form}
         if touch:
             assert self.authenticator is not None
             options = self.ask(f"/act/{name}/challenge", form)["options"]

@@ -70,6 +70,8 @@ class ScriptedGateway:
     """Of the views, those that a page has read by itself."""
     result: Row = field(default_factory=dict)
     """Of every act."""
+    repeated: bool = False
+    """Whether every act was done before."""
     _rung: asyncio.Event = field(init=False)
 
     def __enter__(self) -> ScriptedGateway:
@@ -137,7 +139,7 @@ class ScriptedGateway:
             return web.json_response({"rows": [*self.rings], "seen": self.seen})
         if request.path == "/act":
             self.asked.append((sent["act"], sent["parameters"]))
-            return web.json_response({"result": {**self.result}})
+            return web.json_response({"result": {**self.result}, "repeated": self.repeated})
         self.asked.append((sent["view"], sent["filter"]))
         if sent["by_itself"]:
             self.by_themselves.append(sent["view"])

@@ -57,6 +57,11 @@ cookie.
 **An act** that needs a touch ([acts.md](acts.md)): `/act/challenge` with just these parameters,
 `navigator.credentials.get()`, `/act`. If it also needs the phone: `/phone/ring` and `/phone/answer` first. Challenges
 and approvals are good for two minutes, once, and for just what they were asked for.
+
+Each act has an id (`once`) that the page has made. The gateway spends it in the act's transaction, until the sign-in
+ends. A second call with this id, as after a second press of the button, does nothing: it waits for the first outcome
+and reports it, without links and codes. A gateway that has restarted since then does not know the outcome and answers
+`UNKNOWN_OUTCOME`.
 """
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from typing import Any, Callable, ClassVar, Generic, TypeVar
 from pam_iampass.errors import shown
 from pam_iampass.fleet.act import DECLARED, Check, Declared, Role
 from pam_iampass.gateway.base import records
-from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.connection import Connection, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import RefusedStart
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import own_requests
@@ -34,6 +36,7 @@ from pam_iampass.gateway.sign_in.actors import (
     NotPermitted,
     NotSignedIn,
     ProofRefused,
+    Repeated,
     TooMany,
 )
 from pam_iampass.gateway.sign_in.passkeys import Phone, phone_of
@@ -136,15 +139,17 @@ async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
     2. Lock the rows of the actor and of the target, in the order of their names. Nothing is read before, apart from
        the name of the person who has signed in. Code that ends a sign-in or removes a passkey locks the person, too.
     3. Read the sign-in, the actor's roles and the target's groups as they are now; demand that the act is permitted.
-    4. Spend the touch and the approval on the phone, if the role by which the act is permitted needs them.
+    4. Spend the id of the act, which is good in this sign-in only; demand the touch, which covers the id, and spend the
+       approval on the phone, if the role by which the act is permitted needs them.
     5. Change, write the record, commit. A refusal leaves a record of its own, and counts as an act.
 
     Raises ActRefused and DatabaseError; nothing was changed then, unless it is UnknownOutcome or comes from `after`.
+    Raises Repeated if the act was done before: `first_outcome` has what came of it.
     """
     if isinstance(by, SignedIn):
         try:
-            done = await _perform_signed_in(gateway, by, act)
-        except TooMany:
+            return await _perform_signed_in(gateway, by, act)
+        except (TooMany, Repeated):
             raise
         except ActRefused as refusal:
             await _record_refusal(gateway, by, act, refusal)
@@ -156,33 +161,81 @@ async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
         async with gateway.database.transaction() as connection:
             connection.later(people.LOCK, ([by.name, act.target],))
             done = await _change(Work(gateway, connection, by, act.target, phone=phone), act)
-    return await act.after(gateway, done)
+        return await act.after(gateway, done)
 
 
 async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
     async with gateway.database.statement() as connection:
         before = await _permitted(gateway, connection, by, act)
+        if await one(connection, f"SELECT 1 FROM nonce WHERE {_OF_ID}", *_id_of(by, before.sign_in)):  # noqa: S608
+            raise Repeated
     asks = act.asks_for_phone or before.role in act.declared.phone
     if asks and before.role in act.declared.touch:
-        _verified_touch(gateway, by, before.sign_in, act)
+        _require_touch(gateway, by, before.sign_in, act)
     phone = await phone_of(gateway, before.target) if asks and before.target is not None else None
-    async with gateway.database.transaction() as connection:
-        connection.later(sign_ins.LOCK, (passkeys.digest_of(by.token), act.target))
-        found = await _permitted(gateway, connection, by, act)
-        await sign_ins.note_activity(gateway, connection, found.sign_in)
-        if found.role in act.declared.touch:
-            made = _verified_touch(gateway, by, found.sign_in, act)
-            try:
-                await touches.spend(gateway, connection, made, _PURPOSE, str(found.sign_in.id), _what(act))
-            except Refused as error:
-                raise ProofRefused(str(error)) from None
-        if asks and found.phone_lost_at != before.phone_lost_at:
-            raise ActRefused("the phone was reported lost meanwhile", "begin again")
-        if found.role in act.declared.phone:
-            await _spend_approval(gateway, connection, by, found.sign_in, act, phone)
-        return await _change(
-            Work(gateway, connection, found.actor, act.target, sign_in=found.sign_in, phone=phone), act
-        )
+    key = passkeys.digest_of(by.token), by.once
+    outcome = None
+    try:
+        async with gateway.database.transaction() as connection:
+            connection.later(sign_ins.LOCK, (passkeys.digest_of(by.token), act.target))
+            found = await _permitted(gateway, connection, by, act)
+            await _spend_id(connection, by, found.sign_in)
+            outcome = gateway.outcomes.begin(key, _what(act))
+            await sign_ins.note_activity(gateway, connection, found.sign_in)
+            if found.role in act.declared.touch:
+                _require_touch(gateway, by, found.sign_in, act)
+            if asks and found.phone_lost_at != before.phone_lost_at:
+                raise ActRefused("the phone was reported lost meanwhile", "begin again")
+            if found.role in act.declared.phone:
+                await _spend_approval(gateway, connection, by, found.sign_in, act, phone)
+            work = Work(gateway, connection, found.actor, act.target, sign_in=found.sign_in, phone=phone)
+            done = await _change(work, act)
+    except BaseException:
+        if outcome is not None:
+            outcome.fail(UnknownOutcome("the act was not done, or may have been"))
+            gateway.outcomes.forget(key)
+        raise
+    try:
+        done = await act.after(gateway, done)
+    except BaseException as error:
+        outcome.fail(error if isinstance(error, Exception) else UnknownOutcome("the gateway has stopped"))
+        raise
+    outcome.succeed(act.told(done))
+    return done
+
+
+_OF_ID = "client = %s AND nonce = %s"
+_ID = re.compile("[0-9a-f]{16}")
+
+
+def _id_of(by: SignedIn, sign_in: SignIn) -> tuple[str, int]:
+    """The id of an act, which the page has chosen, as it is spent: another sign-in cannot spend it. Raises
+    ProofRefused."""
+    if not _ID.fullmatch(by.once):
+        raise ProofRefused("the act has no id")
+    return f"act {sign_in.id}", int(by.once, 16)
+
+
+async def _spend_id(connection: Connection, by: SignedIn, sign_in: SignIn) -> None:
+    """Raises Repeated. The id is kept for as long as there can be a sign-in to repeat the act."""
+    spent = await connection.execute(
+        "INSERT INTO nonce VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        (*_id_of(by, sign_in), sign_in.row["expires_at"]),
+    )
+    if spent.rowcount == 0:
+        raise Repeated
+
+
+async def first_outcome(gateway: Gateway, by: SignedIn, act: Act[Any]) -> Mapping[str, Any]:
+    """What is told of an act that was done before, once that is known, without what is shown once. Only after Repeated:
+    nothing is checked here. Raises ProofRefused if the id was another act's, UnknownOutcome if nothing is remembered,
+    and what the act has raised."""
+    outcome = gateway.outcomes.find((passkeys.digest_of(by.token), by.once))
+    if outcome is None:
+        raise UnknownOutcome("the act was done before; what came of it is not remembered")
+    if outcome.what != _what(act):
+        raise ProofRefused("the id was spent for another act")
+    return await outcome.result()
 
 
 async def _change(work: Work, act: Act[T]) -> T:
@@ -250,7 +303,7 @@ async def challenge(gateway: Gateway, by: SignedIn, act: Act[Any]) -> dict[str, 
     portal = passkeys.portal_of(gateway)
     async with gateway.database.statement() as connection:
         found = await _permitted(gateway, connection, by, act)
-    made = touches.challenge(gateway, _PURPOSE, str(found.sign_in.id), _what(act))
+    made = touches.challenge(gateway, _PURPOSE, str(found.sign_in.id), _touched(act, by))
     return webauthn.request_options(portal, made, [found.sign_in.passkey.credential.id])
 
 
@@ -264,19 +317,18 @@ async def ring(gateway: Gateway, by: SignedIn, act: type[Act[Any]]) -> HostSessi
     return await own_requests.ask(gateway, name, act.declared.name, by.remote, made_for(sign_in))
 
 
-def _verified_touch(gateway: Gateway, by: SignedIn, sign_in: SignIn, act: Act[Any]) -> bytes:
-    """The challenge of the touch, which is to be spent. Raises ProofRefused. Only the passkey of the sign-in counts:
-    another one may be of a lesser kind."""
+def _require_touch(gateway: Gateway, by: SignedIn, sign_in: SignIn, act: Act[Any]) -> None:
+    """Demand a touch over this very act and its id, with which it is spent. Raises ProofRefused. Only the passkey of
+    the sign-in counts: another one may be of a lesser kind."""
     portal, passkey = passkeys.portal_of(gateway), sign_in.passkey
     try:
         if by.touch is None:
             raise Refused("there is no touch")
         made = webauthn.challenge_of(by.touch)
         webauthn.asserted(portal, by.touch, made, passkey.credential, passkey.owner, named=True)
-        touches.require(gateway, made, _PURPOSE, str(sign_in.id), _what(act))
+        touches.require(gateway, made, _PURPOSE, str(sign_in.id), _touched(act, by))
     except Refused as error:
         raise ProofRefused(str(error)) from None
-    return made
 
 
 async def _spend_approval(
@@ -316,8 +368,13 @@ def made_for(sign_in: SignIn) -> str:
 
 
 def _what(act: Act[Any]) -> dict[str, Any]:
-    """All that a touch is good for."""
+    """All that happens by an act."""
     return {"act": act.declared.name, "parameters": dataclasses.asdict(act)}
+
+
+def _touched(act: Act[Any], by: SignedIn) -> dict[str, Any]:
+    """All that a touch is good for."""
+    return {**_what(act), "once": by.once}
 
 
 async def _record_refusal(gateway: Gateway, by: SignedIn, act: Act[Any], refusal: ActRefused) -> None:

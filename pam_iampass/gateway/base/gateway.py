@@ -25,6 +25,7 @@ from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.keys import KeyFile
 from pam_iampass.gateway.base.leases import Leases
 from pam_iampass.gateway.base.mark import Mark
+from pam_iampass.gateway.base.outcomes import Outcomes
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.upstream import Lane, Upstream
 from pam_iampass.gateway.base.waiting import HeldCalls
@@ -140,6 +141,8 @@ class Gateway:
     """When IAMPASS was asked for `phones` within a minute, as there, and for which sign-in."""
     seen: dict[str, float] = field(default_factory=dict)
     """The `time.monotonic()` at which it was last written that a host has called, by its id."""
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    """What came of the last acts of people who have signed in."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

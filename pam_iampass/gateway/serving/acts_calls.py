@@ -12,7 +12,7 @@ from typing import Any, Callable, TypeVar
 from pam_iampass.fleet.act import Check, Role, checks_of, flag, text
 from pam_iampass.fleet.names import id_error, label_error
 from pam_iampass.gateway.acts import ACTS, rings
-from pam_iampass.gateway.acts.act import challenge, checked, made_for, perform, requested, ring
+from pam_iampass.gateway.acts.act import challenge, checked, first_outcome, made_for, perform, requested, ring
 from pam_iampass.gateway.acts.passkeys import passkey_options
 from pam_iampass.gateway.acts.rings import TooManyWaitError
 from pam_iampass.gateway.base.reasons import RefusedStart
@@ -21,7 +21,7 @@ from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.gateway.serving.acts_service import ActsService, Answered, CallRefused
 from pam_iampass.gateway.serving.acts_views import ASIDE, VIEWS
 from pam_iampass.gateway.sign_in import links, sign_ins
-from pam_iampass.gateway.sign_in.actors import BadParameter
+from pam_iampass.gateway.sign_in.actors import BadParameter, Repeated
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.portal import calls
 from pam_iampass.portal.calls import Call, Error
@@ -68,6 +68,7 @@ _CHECKS: Mapping[str, Check] = {
     "label": text(label_error),
     "act": _one_of(ACTS, "act"),
     "parameters": _object,
+    "once": _matches("[0-9a-f]{16}", "must be 16 hexadecimal digits"),
     "touch": _object,
     "view": _one_of(VIEWS, "view"),
     "filter": _object,
@@ -152,16 +153,20 @@ async def _use_link(service: ActsService, call: calls.UseLink) -> calls.Register
 
 @answers(calls.BeginAct)
 async def _begin_act(service: ActsService, call: calls.BeginAct) -> calls.Options:
-    by = sign_ins.SignedIn(call.token, "")
+    by = sign_ins.SignedIn(call.token, "", once=call.once)
     return calls.Options(await challenge(service.gateway, by, requested(call.act, call.parameters)))
 
 
 @answers(calls.DoAct)
 async def _do_act(service: ActsService, call: calls.DoAct) -> calls.Done:
     act = requested(call.act, call.parameters)
-    by = sign_ins.SignedIn(call.token, call.remote, call.touch, _id(call.phone))
-    done = await perform(service.gateway, by, act)
-    return calls.Done(dataclasses.asdict(act.told(done)))
+    by = sign_ins.SignedIn(call.token, call.remote, call.touch, _id(call.phone), call.once)
+    try:
+        done = await perform(service.gateway, by, act)
+    except Repeated:
+        first = first_outcome(service.gateway, by, act)
+        return calls.Done(await service.unless_stopping(first), repeated=True)
+    return calls.Done(dataclasses.asdict(act.told(done)), repeated=False)
 
 
 @answers(calls.BeginPasskey)

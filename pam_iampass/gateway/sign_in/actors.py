@@ -51,6 +51,13 @@ class TooMany(ActRefused):
         super().__init__("too much was done within a minute", "wait a minute")
 
 
+class Repeated(ActRefused):
+    """This very act was done before. It leaves no record."""
+
+    def __init__(self) -> None:
+        super().__init__("this was done before", "look before you do it again")
+
+
 class BadParameter(ActRefused):
     """A parameter that an act cannot have. `name` is the parameter's, as it was given."""
 

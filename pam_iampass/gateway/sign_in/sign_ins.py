@@ -77,6 +77,8 @@ class SignedIn:
     """The assertion over the act."""
     phone: uuid.UUID | None = None
     """The id of a request that was approved on the phone."""
+    once: str = ""
+    """The id of the act: 16 hexadecimal digits, made with the page."""
 
 
 @dataclass(frozen=True)

@@ -98,24 +98,41 @@ async function goOn(form) {
       if (await STEPS[steps.shift()](form, say)) isFresh = false;
     }
     left.delete(form);
-    say("One moment.");
+    button.textContent = button.dataset.label;
+    sent(form);
     form.submit();
   } catch (problem) {
     left.delete(form);
     button.textContent = button.dataset.label;
     say(problem instanceof Problem ? problem.message : PROBLEMS[problem.name] ?? "Your browser could not do it.");
   } finally {
-    busy.delete(form);
-    button.removeAttribute("aria-disabled");
+    if (!done.has(form)) {
+      busy.delete(form);
+      button.removeAttribute("aria-disabled");
+    }
   }
+}
+
+// What was sent is done once: the button stays as it is until the page with the answer is there.
+const done = new WeakSet();
+function sent(form) {
+  busy.add(form);
+  done.add(form);
+  form.querySelector("button").setAttribute("aria-disabled", "true");
+  form.querySelector("[role=status]").textContent = form.dataset.waits;
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!form.dataset.steps) return;
-  event.preventDefault();
-  if (!busy.has(form)) goOn(form);
+  if (!form.matches(".act")) return;
+  if (busy.has(form) || form.dataset.steps) event.preventDefault();
+  if (busy.has(form)) return;
+  if (form.dataset.steps) goOn(form);
+  else sent(form);
 });
+
+// A page that the browser has kept has ids of acts that may have been done.
+addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 
 // The page of a link. Its token is behind `#`, which browsers do not send; it stays in no history.
 async function openLink(form) {
