@@ -181,6 +181,9 @@ class Declaration:
     """What the page waits for after the form was sent. `{person}` and `{host}` are names."""
     done: Callable[[Mapping[str, Any]], str]
     """What has happened, made from the result."""
+    answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None
+    """The answer for which the act was done, made from the result, and whether it is `yes`, `no` or `wait`; None for
+    acts that ask nothing."""
     is_harm: bool
     """Whether it ends, removes or stops something."""
     fields: tuple[Field, ...]
@@ -244,6 +247,7 @@ def act(
     own: str = "",
     waits: str = "The gateway is doing it. Wait for the answer.",
     done: Callable[[Mapping[str, Any]], str] = lambda _: "It is done.",
+    answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None = None,
     is_harm: bool = False,
 ) -> Callable[[A], A]:
     """Declare an act. Without `touch`, everybody of `by` must confirm it by a touch of their passkey."""
@@ -265,6 +269,7 @@ def act(
             own,
             waits,
             done,
+            answer,
             is_harm,
             tuple(sorted(_fields_of(cls), key=lambda each: each.is_optional)),
         )

@@ -36,11 +36,20 @@ def _declined(result: Mapping[str, Any]) -> str:
 def _verified(result: Mapping[str, Any]) -> str:
     if result["reason"]:
         why = REASONS.get(result["reason"]) or "it could not be asked"
-        return f"No phone was asked: {why}. Nothing is known about who is calling."
+        return f"No phone was asked: {why}. You do not know who is calling."
     return {
-        "approved": "Approved: whoever is calling has this person's phone in the hand.",
-        "denied": "Denied on the phone: whoever is calling is somebody else. Do nothing for them.",
-    }.get(result["answer"], "There was no answer: nothing is known about who is calling.")
+        "approved": "Somebody with this person's phone in the hand has approved the request.",
+        "denied": "Somebody with this person's phone in the hand has denied the request.",
+    }.get(result["answer"], "Nobody answered on the phone in time. You do not know who is calling.")
+
+
+def _verdict(result: Mapping[str, Any]) -> tuple[str, str]:
+    if result["reason"]:
+        return "Not asked. Do nothing for this caller.", "wait"
+    return {
+        "approved": ("Approved on the phone.", "yes"),
+        "denied": ("Denied. Do nothing for this caller.", "no"),
+    }.get(result["answer"], ("No answer. Do nothing for this caller.", "wait"))
 
 
 @act(
@@ -122,6 +131,7 @@ class DeclineSession(OfPerson[Ended]):
     "answer.",
     waits="The phone of {person} rings. This page shows the answer in two minutes at the latest.",
     done=_verified,
+    answer=_verdict,
 )
 @dataclass(frozen=True)
 class VerifyCaller(OfPerson[Verified]):

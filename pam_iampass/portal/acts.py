@@ -63,6 +63,7 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
         "result.html",
         act=offer,
         says=SHOWN_BEFORE if done.repeated and None in result.values() else offer.done(result),
+        answer=offer.answer(result) if offer.answer else None,
         repeated=done.repeated,
         person=None if person == visit.person else person,
         whose=person or visit.person,

@@ -177,7 +177,11 @@ def test_codes_are_printed_on_one_sheet_without_navigation_and_buttons(
     gateway: ScriptedGateway, open_page: OpenPage
 ) -> None:
     gateway.rings, gateway.rows["sessions"] = (), [login("1")]
-    gateway.result = {"codes": [f"abcd-efgh-jkmn-pq{number:02}" for number in range(10)], "ended": 1, "errors": 0}
+    gateway.result = {
+        "codes": [f"abcd-efgh-jkmn-pq{number:02}" for number in range(10)],
+        "ended": 1,
+        "errors": 0,
+    }
     page = opened(open_page, gateway, "/", color_scheme="dark")
     page.locator("#logins summary", has_text="End it").click()
     page.get_by_role("button", name="End", exact=True).click()
@@ -185,7 +189,13 @@ def test_codes_are_printed_on_one_sheet_without_navigation_and_buttons(
     page.get_by_role("button", name="Print").click()
     expect(page.get_by_text("It is printed.")).to_be_visible()
     page.emulate_media(media="print", color_scheme="dark")
-    for shown in ("abcd-efgh-jkmn-pq09", "alice", gateway.url, "Type it where ssh says", str(datetime.now().year)):
+    for shown in (
+        "abcd-efgh-jkmn-pq09",
+        "alice",
+        gateway.url,
+        "Type it where ssh says",
+        str(datetime.now().year),
+    ):
         expect(page.locator(".sheet").get_by_text(shown).first).to_be_visible()
     for left_out in ("header", "footer", "button", "a"):
         assert not [each for each in page.locator(left_out).all() if each.is_visible()], left_out

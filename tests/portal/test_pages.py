@@ -411,6 +411,24 @@ def test_what_has_come_of_each_act_is_shown(gateway: ScriptedGateway, name: str)
     assert (shown.status, OFFERS[name].done(gateway.result) in shown.words) == (200, True)
 
 
+@pytest.mark.parametrize(
+    ("answer", "reason", "title", "look"),
+    [
+        ("approved", "", "Approved on the phone.", "answer yes"),
+        ("denied", "", "Denied. Do nothing for this caller.", "answer no"),
+        ("over", "", "No answer. Do nothing for this caller.", "answer wait"),
+        ("over", "NO_MOBILE_DEVICE", "Not asked. Do nothing for this caller.", "answer wait"),
+    ],
+)
+def test_whether_a_caller_was_verified_is_the_title_in_words_colour_and_sign(
+    gateway: ScriptedGateway, answer: str, reason: str, title: str, look: str
+) -> None:
+    gateway.roles, gateway.result = ("helpdesk",), {"answer": answer, "reason": reason}
+    shown = gateway.act("phone_verify", person="bob")
+    assert shown.words.startswith(f"{title} · IAMPASS")
+    assert shown.all("h1", "class") == [look]
+
+
 def test_the_page_of_a_lost_phone_says_what_has_ended_and_what_comes_next(gateway: ScriptedGateway) -> None:
     gateway.result = {"ended": 0, "errors": 0, "bypasses": 0, "codes_left": 0, "disabled": True}
     assert (
