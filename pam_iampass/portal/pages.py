@@ -121,8 +121,9 @@ def _page(request: web.Request, template: str, **context: Any) -> web.Response:
 async def mine(request: web.Request, visit: Visit) -> web.Response:
     # `seen` is read before the logins that it stands for: what changes between the two is then shown at once.
     now = await visit.call(WaitForRings(visit.token))
-    own, logins, bypasses, acts, past = await asyncio.gather(
+    own, matters, logins, bypasses, acts, past = await asyncio.gather(
         _view(visit, "mine"),
+        _view(visit, "attention") if visit.roles else _none(),
         _own_logins(visit),
         _view(visit, "bypasses", person=visit.person),
         _acts(visit, concerns=visit.person),
@@ -137,6 +138,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         "mine.html",
         **_live(_asking(map(Row, now.rows)), now.seen, logins),
         own=own.rows[0],
+        waiting=[row for row in matters.rows if row["kind"] == "host_waits"],
         is_lost=is_lost,
         bypasses=bypasses.rows,
         later=_later_sign_ins(own.rows[0]["sign_ins"], visit.sign_in),
@@ -182,6 +184,12 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
 def _asking(rows: Iterable[Row]) -> list[Row]:
     """The requests that are not over; the one on the phone comes first."""
     return sorted((row for row in rows if row["status"] in _ASKS), key=lambda row: row["status"] != "asked")
+
+
+async def attention(request: web.Request, visit: Visit) -> web.Response:
+    """The part of the navigation that says how much needs somebody now. The page asks for it by itself."""
+    found = await _view(visit, "attention", by_itself=True) if visit.roles else Found()
+    return _page(request, "attention.html", number=len(found.rows))
 
 
 async def _own_logins(visit: Visit, *, by_itself: bool = False) -> list[Row]:
@@ -402,6 +410,7 @@ def _oldest(rows: Sequence[Row]) -> str:
 ROUTES: Sequence[tuple[str, Handler]] = (
     ("/", mine),
     ("/rings", rings),
+    ("/attention", attention),
     ("/people", people),
     ("/people/{name:[^/]+}", person),
     ("/people/{name:[^/]+}/phone", phone),

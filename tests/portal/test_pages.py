@@ -299,7 +299,7 @@ def test_a_request_that_is_over_keeps_its_place_without_a_button_and_others_do_n
 
 def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(gateway: ScriptedGateway) -> None:
     gateway.roles = ("admin",)
-    (part,) = gateway.get("/people/bob").all("span", "hx-get")
+    _, part = gateway.get("/people/bob").all("span", "hx-get")
     assert gateway.by_themselves == []
     assert gateway.get(part).words == "registered"
     assert gateway.by_themselves == ["phone"]
@@ -366,6 +366,27 @@ def test_what_lets_a_person_in_without_the_phone_now_is_on_their_page(gateway: S
     gateway.rows["bypasses"] = ()
     assert "bypass_end" not in gateway.get("/people/bob").offers
     assert "without the phone until" not in gateway.get("/").words
+
+
+def test_the_number_of_what_needs_somebody_is_in_the_navigation_and_a_waiting_host_on_the_first_page(
+    gateway: ScriptedGateway,
+) -> None:
+    assert (gateway.get("/").all("span", "hx-get"), gateway.get("/attention").words) == (
+        ["/people/alice/phone"],
+        "",
+    )
+    gateway.roles, matters = ("admin",), len(ROWS["attention"])
+    for path in PAGES:
+        assert "/attention" in gateway.get(path).all("span", "hx-get"), path
+    gateway.by_themselves.clear()
+    assert gateway.get("/attention").words == f"{matters} need somebody now"
+    assert gateway.by_themselves == ["attention"]
+    mine = gateway.get("/")
+    assert f"A host waits to be admitted {NEW} since" in mine.words
+    assert f"/hosts/{NEW}" in mine.links
+    gateway.rows["attention"] = ()
+    assert "to be admitted" not in gateway.get("/").words
+    assert gateway.get("/attention").words == ""
 
 
 def test_a_sign_in_that_began_later_is_ended_by_signing_in_again(gateway: ScriptedGateway) -> None:
