@@ -30,7 +30,10 @@ def _disowned(result: Mapping[str, Any]) -> str:
 
 def _declined(result: Mapping[str, Any]) -> str:
     later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
-    return f"You did not approve this login, and it is denied or ended.{later} Nothing changes for your own logins."
+    return (
+        f"You did not approve this login, and it is denied or ended. Your administrators are told.{later} "
+        "Your own logins go on."
+    )
 
 
 def _verified(result: Mapping[str, Any]) -> str:
@@ -107,15 +110,16 @@ class DisownSession(OfPerson[Ended]):
     touch=(),
     record="which session, whose login, and how far it had come",
     label="I do not approve this",
-    own="The login is denied or ends at once. Your own logins go on.",
+    own="The login is denied or ends at once, and your administrators are told. Your own logins go on.",
     done=_declined,
     is_harm=True,
 )
 @dataclass(frozen=True)
 class DeclineSession(OfPerson[Ended]):
     """As the second person, end the request to approve a login of another person, or such a login that was approved.
-    Where it came from has to wait longer, as after a refusal on the phone. There is no alert: nobody has used what the
-    second person logs in with."""
+    Where it came from has to wait longer, as after a refusal on the phone. It is an alert, which does not say that
+    somebody has what the second person logs in with. A host names whose login it is: root of a host could pass a login
+    of the second person off as that of another."""
 
     session: Annotated[str, text(id_error)]
 

@@ -32,7 +32,9 @@ WORDS: Mapping[str, Words] = {
     "DATABASE_AWAY": Words(
         503, "The gateway's database does not answer", "Nothing was done. Try again in a minute."
     ),
-    "UNKNOWN_OUTCOME": Words(503, "It may have been done, or not", "Look before you do it again."),
+    "UNKNOWN_OUTCOME": Words(
+        503, "The outcome is not known", "It may have been done, or not. Look before you do it again."
+    ),
     "IAMPASS_AWAY": Words(
         503,
         "IAMPASS does not answer",

@@ -90,6 +90,7 @@ def _require_good(page: Page) -> None:
 def test_a_login_is_ended_by_keyboard(gateway: ScriptedGateway, open_page: OpenPage) -> None:
     gateway.result = {"ended": 1, "errors": 0}
     gateway.rings, gateway.rows["sessions"] = (), [login("7b0c1a52-0000-4000-8000-000000000000")]
+    gateway.rows["attention"] = ()
     page = opened(open_page, gateway, "/")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
@@ -102,7 +103,7 @@ def test_a_login_is_ended_by_keyboard(gateway: ScriptedGateway, open_page: OpenP
     expect(page.get_by_role("button", name="End", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_text("1 login has ended.")).to_be_visible()
-    assert gateway.asked[-1][0] == "session_end"
+    assert [name for name, _ in gateway.asked].count("session_end") == 1
     page.get_by_role("link", name="Go back").click()
     expect(page.get_by_role("heading", name="What asks for you now")).to_be_visible()
 
@@ -122,7 +123,7 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     gateway.result = {"ended": 1, "errors": 0}
     page.get_by_role("button", name="That is not me").first.click()
     expect(page.get_by_text("It has ended, and your administrators are told.")).to_be_visible()
-    assert gateway.asked[-1] == ("session_not_me", {"person": "alice", "session": "r3"})
+    assert ("session_not_me", {"person": "alice", "session": "r3"}) in gateway.asked
 
 
 def test_what_is_over_keeps_its_place_and_no_press_counts_just_after_a_button_has_moved(

@@ -349,7 +349,7 @@ def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
     fleet.ask_phone("bastion.example")
     terminal = fleet.ssh("erin", "bastion.example")
     request = fleet.rings()
-    zoe.page.get_by_role("link", name="Now").click()
+    zoe.page.get_by_role("link", name="Now", exact=True).click()
     zoe.sees("the phone is asked")
     picture(zoe, "admin-4-now")
     zoe.page.get_by_role("link", name="bastion.example").click()

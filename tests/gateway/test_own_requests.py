@@ -387,7 +387,9 @@ def test_a_second_person_declines_the_login_of_another_and_is_no_victim_of_it(
     assert caller.answer(begun) == told
     assert failures(gateway_server, id) == 1
     assert sandbox.wait_for_end(TOKEN)
-    assert [each for each in gateway_server.records if each["kind"] == "alert"] == []
+    (alert,) = [each for each in gateway_server.records if each["kind"] == "alert"]  # a host says whose it is
+    assert (alert["person"], alert["asker"], alert["session"]) == ("alice", "bob", str(id))
+    assert "may have what they log in with" not in alert["reason"]
     (act,) = [each for each in gateway_server.records if each["kind"] == "act"]
     assert (act["what"], act["person"], act["host"]) == ("session_decline", "alice", f"name-of-{HOST}")
     assert act["reason"] == f"{id}; a login of bob; {how_far}"

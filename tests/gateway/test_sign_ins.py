@@ -395,6 +395,19 @@ def test_the_same_act_at_the_same_time_is_done_once_and_both_are_told_what_came_
     assert len(running.rows("SELECT 1 FROM session WHERE person = 'ben'")) == 1
 
 
+def test_an_act_whose_id_stands_in_the_database_is_not_done(running: RunningGateway, zoe: Browser) -> None:
+    act, once = EndBypasses("ben"), zoe.once
+    touch, statement = zoe.touch(act), "INSERT INTO nonce SELECT 'act ' || id, %s, now() + '1 h' FROM sign_in"
+    running.rows(statement, int(once, 16))
+    done = len(running.records)
+    by = SignedIn(zoe.token, REMOTE, touch, once=once)
+    with pytest.raises(Repeated):
+        running.run(perform(running.gateway, by, act))
+    with pytest.raises(UnknownOutcome):
+        running.run(first_outcome(running.gateway, by, act))
+    assert len(running.records) == done
+
+
 def test_an_act_that_was_not_done_can_be_done_with_its_id(running: RunningGateway, zoe: Browser) -> None:
     act = EndBypasses("ben")
     by = SignedIn(zoe.token, REMOTE, once=zoe.once)

@@ -3716,6 +3716,12 @@ MUTANTS = {
             "test_a_second_person_declines_the_login_of_another_and_is_no_victim_of_it[ask]",
         ),
         Mutant(
+            "root of a host has administrators not told, by saying that another person logs in",
+            "        await records.alert(connection, found.host_name, what, person=person",
+            "        if not of_another: await records.alert(connection, found.host_name, what, person=person",
+            "test_a_second_person_declines_the_login_of_another_and_is_no_victim_of_it[ask]",
+        ),
+        Mutant(
             "what is not the person's slows nobody down if it was let in",
             "before.state, login, RequestResult.FAILED,",
             "before.state, login, RequestResult.NOT_SENT,",

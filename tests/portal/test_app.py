@@ -173,6 +173,24 @@ def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: Runn
     assert iris.post("/act/phone_lost", codes).status == 403, "the id was of another act"
 
 
+def test_after_a_restart_of_the_gateway_an_act_is_not_done_again_and_its_outcome_is_not_known(
+    server: RunningGateway, tmp_path: Path, port: int, origin: str, acts_settings: GatewaySettings
+) -> None:
+    running = RunningActs(acts_settings, tmp_path)
+    with RunningPortal(settings.PortalSettings(origin), running.path, port, routes=ROUTES) as portal:
+        with running as acts:
+            alice = Visitor(portal, with_passkey(acts, "alice"))
+            alice.sign_in()
+            form = {"person": "alice", "once": "5" * 16}
+            assert "0 logins have ended" in alice.post("/act/session_end", form).words
+        with RunningActs(acts_settings, tmp_path):
+            again = alice.post("/act/session_end", form)
+    assert (again.status, says(again, "The outcome is not known")) == (503, True)
+    assert [
+        row["fields"]["what"] for row in server.rows("SELECT fields FROM record WHERE kind = 'act'")
+    ].count("session_end") == 1
+
+
 def test_what_is_shown_once_is_in_no_address_no_log_and_no_cache(
     signed_in: SignIn, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,10 +84,11 @@ class _EndsOne(Act[EndedSessions]):
     """An act by which a person ends one request to them, or one login that was let in by them."""
 
     async def end(
-        self, work: Work, session: str, person: str, *, of_another: bool
-    ) -> tuple[HostSession, EndedSessions]:
-        """The session as it was, and what is to be ended. The reason of `work` then says how far it had come. Raises
-        ActRefused, also unless it is another person's login exactly if `of_another`."""
+        self, work: Work, session: str, person: str, what: str, *, of_another: bool
+    ) -> EndedSessions:
+        """What is to be ended, with an alert that says `what`. The reason of `work` then says how far it had come.
+        Raises ActRefused, also unless it is another person's login exactly if `of_another`: a host says whose login it
+        is, so an alert must not depend on it."""
         gateway, connection, id = work.gateway, work.connection, uuid.UUID(session)
         before = await turns.locked(connection, person)
         unknown = ActRefused(f"{person} has no such session")
@@ -134,7 +135,9 @@ class _EndsOne(Act[EndedSessions]):
         await steps.add_ended_sessions(gateway, connection, [each.id for each in ended])
         whose = f"a login of {found.asker}; " if of_another else ""
         work.host, work.reason = found.host_name, f"{session}; {whose}{how_far}"
-        return found, EndedSessions(ended)
+        told = {name: found.details[name] for name in ("asker", "service", "remote") if name in found.details}
+        await records.alert(connection, found.host_name, what, person=person, session=session, **told)
+        return EndedSessions(ended)
 
     async def after(self, gateway: Gateway, done: EndedSessions) -> EndedSessions:
         return await end_sessions(gateway, done)
@@ -145,16 +148,11 @@ class _EndsOne(Act[EndedSessions]):
 
 class DisownSession(declared.DisownSession, _EndsOne):
     async def change(self, work: Work) -> EndedSessions:
-        found, ended = await self.end(work, self.session, self.person, of_another=False)
         what = f"{self.person} says that a login is not theirs: somebody may have what they log in with"
-        told = {name: found.details[name] for name in ("service", "remote") if name in found.details}
-        await records.alert(
-            work.connection, found.host_name, what, person=self.person, session=self.session, **told
-        )
-        return ended
+        return await self.end(work, self.session, self.person, what, of_another=False)
 
 
 class DeclineSession(declared.DeclineSession, _EndsOne):
     async def change(self, work: Work) -> EndedSessions:
-        _, ended = await self.end(work, self.session, self.person, of_another=True)
-        return ended
+        what = f"{self.person} was asked as a second person, and did not approve the login"
+        return await self.end(work, self.session, self.person, what, of_another=True)
