@@ -224,7 +224,7 @@ test-system: ## Test the Debian packages on a booted machine of each release
 	@tests/support/requirements.sh packages
 	@tests/packages/run.sh tests/packages $(BUILD)/deb $(DEBIAN_RELEASES)
 
-test-upgrade: ## Upgrade booted machines to the next Debian release, as docs/release-upgrade.md says, while people log in
+test-upgrade: ## Upgrade booted machines to the next Debian release, as docs/one-server/release-upgrade.md says, while people log in
 	@tests/support/requirements.sh fleet
 	@tests/packages/run.sh tests/upgrade $(BUILD)/deb $(DEBIAN_RELEASES) $(if $(K),-- -k '$(K)')
 

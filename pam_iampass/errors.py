@@ -66,7 +66,8 @@ class Problem:
     remedy: str
     severity: Severity = Severity.ERROR
     kind: str = ""
-    """Its id in `docs/findings.md`; empty for what `check` reports as configuration-error or configuration-warning."""
+    """Its id in `docs/reference/findings.md`; empty for what `check` reports as configuration-error or
+    configuration-warning."""
     evidence: str = ""
     """The facts that show it."""
     forcible: bool = False

@@ -1,4 +1,4 @@
-/* pam_iampass.so: the functions that PAM calls. The module decides; docs/relay-protocol.md says what a door
+/* pam_iampass.so: the functions that PAM calls. The module decides; docs/inside/relay-protocol.md says what a door
  * does. */
 #include "common.h"
 

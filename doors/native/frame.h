@@ -1,4 +1,4 @@
-/* The frames of docs/relay-protocol.md: type (1 byte), length (4 bytes, big-endian), payload. */
+/* The frames of docs/inside/relay-protocol.md: type (1 byte), length (4 bytes, big-endian), payload. */
 #ifndef IAMPASS_FRAME_H
 #define IAMPASS_FRAME_H
 

@@ -1,5 +1,5 @@
-# The pam_python door, for sshd: relays a login to the module in the agent (docs/relay-protocol.md). It imports only
-# modules that are built into the interpreter. pam_python loads it once a handle.
+# The pam_python door, for sshd: relays a login to the module in the agent (docs/inside/relay-protocol.md). It imports
+# only modules that are built into the interpreter. pam_python loads it once a handle.
 import _socket
 import posix
 import pwd

@@ -1,8 +1,8 @@
 """The control socket, on which root's command asks the agent: protocol, client and server.
 
-`docs/control-protocol.md` describes it. The agent greets with a nonce; the command repeats the greeting and sends its
-request; the agent answers with any number of lines of progress, then with a result or an error. Each is one line, all
-but the greetings are JSON.
+`docs/inside/control-protocol.md` describes it. The agent greets with a nonce; the command repeats the greeting and
+sends its request; the agent answers with any number of lines of progress, then with a result or an error. Each is one
+line, all but the greetings are JSON.
 
 The agent takes requests only from processes of root. A set-uid program has the effective uid 0 too, and a user can lead
 it to the socket. It gets nothing: all three user ids must be root's. A process of root that is led here by a name does

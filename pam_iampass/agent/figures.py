@@ -1,7 +1,7 @@
 """The figures of an agent for node_exporter's textfile collector: `agent.prom`, which everybody may read.
 
 The folder belongs to the agent's user, and others read nothing else that it writes: an administrator makes a link to
-the file where node_exporter looks (docs/operations.md).
+the file where node_exporter looks (docs/one-server/operations.md).
 """
 
 from __future__ import annotations

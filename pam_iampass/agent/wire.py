@@ -1,4 +1,4 @@
-"""Frames between a door and the agent, and sending and receiving them: `docs/relay-protocol.md`."""
+"""Frames between a door and the agent, and sending and receiving them: `docs/inside/relay-protocol.md`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class Hello:
 def decode_items(frame: Frame) -> dict[str, str]:
     """Read the PAM items: name to text (UTF-8; other bytes as surrogates, PEP 383). Raises FrameError.
 
-    Leaves out items that are not known here: the door can be newer (docs/relay-protocol.md says why that is safe).
+    Leaves out items that are not known here: the door can be newer (docs/inside/relay-protocol.md says why that is
+    safe).
     """
     _expect(frame, FrameType.ITEMS)
     items: dict[str, str] = {}

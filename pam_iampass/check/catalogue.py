@@ -1,4 +1,4 @@
-"""Every kind of finding, with its meaning and its remedy. `docs/findings.md` is generated from it."""
+"""Every kind of finding, with its meaning and its remedy. `docs/reference/findings.md` is generated from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pam_iampass.text import clean
 
 @dataclass(frozen=True)
 class FindingKind:
-    """A kind of finding: `docs/findings.md` lists them all."""
+    """A kind of finding: `docs/reference/findings.md` lists them all."""
 
     id: str
     title: str

@@ -120,9 +120,9 @@ def group() -> None:
 
     The settings are in /etc/iampass/iampass.yaml, the users in /etc/iampass/users.yaml and /etc/iampass/users.d.
 
-    When logins fail, read operations.md in /usr/share/doc/libpam-iampass/docs (Debian) or
-    /usr/share/doc/pam-iampass/docs. In the same folder are deploy.md, sessions.md, findings.md (all findings),
-    settings.md and client.md (the Python client).
+    When logins fail, read one-server/operations.md in /usr/share/doc/libpam-iampass/docs (Debian) or
+    /usr/share/doc/pam-iampass/docs. In the same folder are one-server/deploy.md, one-server/sessions.md,
+    reference/findings.md (all findings), reference/settings.md and reference/client.md (the Python client).
     """
 
 

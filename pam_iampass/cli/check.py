@@ -89,7 +89,7 @@ def command(
     out. Other ways to log in or to become root that do not ask the phone are listed behind that. With USER, the report
     is about that user only. Nothing is changed, and no phone rings. Run it as root.
 
-    Each finding has one line of evidence and one line of advice. findings.md, in
+    Each finding has one line of evidence and one line of advice. reference/findings.md, in
     /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs, explains all findings. The last
     lines say how many users are asked, exempt and denied (`pam-iampass user list` names them), which accounts can log
     in to a shell today and cannot once sshd or another service asks the phone, and which logins are denied because of

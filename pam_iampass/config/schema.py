@@ -1,5 +1,5 @@
-"""The keys of `iampass.yaml`: the one table for reading, for error messages, for `docs/settings.md`, and for the
-installed file itself."""
+"""The keys of `iampass.yaml`: the one table for reading, for error messages, for `docs/reference/settings.md`, and for
+the installed file itself."""
 
 from __future__ import annotations
 
@@ -177,14 +177,15 @@ SESSION = Section(
             "false",
             "They must be of the same user, while a kept login lasts. Without a prompt, sshd has not yet said which "
             "first factor it has accepted. It has no effect if a key says who logs in (`approver: key`, or a second "
-            "person and a table of `keys`). People may share an address: see sessions.md.",
+            "person and a table of `keys`). People may share an address: see one-server/sessions.md.",
             comment="Whether further ssh logins from the same address with the same first factor need no approval, if "
             "sshd prompts.",
         ),
     ),
     "A service that does not set a key of `session` has its general value.",
     merged=True,
-    comment="Sessions that last as long as the login; see sessions.md (`pam-iampass --help` says where it is).",
+    comment="Sessions that last as long as the login; see one-server/sessions.md (`pam-iampass --help` says where "
+    "it is).",
 )
 
 

@@ -1,4 +1,4 @@
-"""A gateway of a fleet as the decider (`decider.py`) of a host that has joined it: docs/gateway-protocol.md.
+"""A gateway of a fleet as the decider (`decider.py`) of a host that has joined it: docs/inside/gateway-protocol.md.
 
 An answer of a gateway can only deny a login, with three exceptions: `active` after it has asked a phone, that its
 administrator lets the person in, and that a login on another host covers this one.

@@ -1,4 +1,5 @@
-"""Kept sessions in a login (docs/sessions.md): one may cover the login, or the login begins one that outlives it."""
+"""Kept sessions in a login (docs/one-server/sessions.md): one may cover the login, or the login begins one that
+outlives it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 They are stored as salted hashes. That a code is used is on the disk before the user is let in, so that neither a
 simultaneous login nor a power cut makes it valid twice. Why one round of SHA-256 is enough:
-`docs/decisions/recovery-codes.md`.
+`docs/inside/decisions/recovery-codes.md`.
 """
 
 from __future__ import annotations

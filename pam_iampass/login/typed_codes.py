@@ -2,7 +2,7 @@
 
 The `auth` line with the argument `codes` asks for a code, keeps what is typed, and lets nobody in: sshd goes on to the
 key. The account phase of the same connection, which follows the key, redeems it. Why:
-`docs/decisions/codes-before-the-key.md`.
+`docs/inside/decisions/codes-before-the-key.md`.
 """
 
 from __future__ import annotations

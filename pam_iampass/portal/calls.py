@@ -1,7 +1,7 @@
 """The calls that a gateway answers at its unix socket: what is sent, what is answered, and the errors.
 
-Each is declared here and nowhere else. The gateway, the portal's client and `docs/acts-protocol.md` go by it. This
-file imports nothing of the package, since gateway and portal are packages of their own.
+Each is declared here and nowhere else. The gateway, the portal's client and `docs/inside/acts-protocol.md` go by it.
+This file imports nothing of the package, since gateway and portal are packages of their own.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ BINDING = (
 )
 REMOTE = "the IP address of the browser: limits and records go by it"
 ANSWER = "what the browser has answered to the options (`PublicKeyCredential.toJSON()`)"
-ACT = "the act's name: [acts.md](acts.md)"
+ACT = "the act's name: [acts.md](../reference/acts.md)"
 PARAMETERS = "its parameters"
 ONCE = (
     "the id of the act, 16 random hexadecimal digits, made with the page. In one sign-in, an act with this id is done"

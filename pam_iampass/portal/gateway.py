@@ -1,4 +1,4 @@
-"""The gateway, as the portal calls it at its unix socket (`docs/acts-protocol.md`).
+"""The gateway, as the portal calls it at its unix socket (`docs/inside/acts-protocol.md`).
 
 GatewayError
 └── GatewayAway         there was no answer, or none that this protocol has: a call may have been carried out
@@ -32,7 +32,7 @@ class GatewayError(Exception):
     def __init__(self, code: str, detail: str, parameter: str = "", status: int = 0) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
-        """One of the errors of `docs/acts-protocol.md`, such as `NOT_SIGNED_IN`."""
+        """One of the errors of `docs/inside/acts-protocol.md`, such as `NOT_SIGNED_IN`."""
         self.detail = detail
         self.parameter = parameter
         """The field that is wrong; empty if it is none."""

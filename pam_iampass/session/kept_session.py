@@ -46,7 +46,7 @@ def new_id() -> str:
 
 
 class State(enum.Enum):
-    """How far a kept session has come. `docs/sessions.md` has the table of all that can happen."""
+    """How far a kept session has come. `docs/one-server/sessions.md` has the table of all that can happen."""
 
     ASKED = "asked"
     """The request is on the phone. After a restart of the agent nobody waits for it."""

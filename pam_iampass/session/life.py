@@ -3,7 +3,7 @@
 Only `closed` and `away` come from IAMPASS, and only after it has reported them twice. An outage is no event.
 A login session counts from its registration with the enforcer, not from when the agent is told of it: an application
 can be stopped in between. So an approved session is ended like an open one; the enforcer says whether there is any.
-`docs/session-life.md` is made from these functions.
+`docs/reference/session-life.md` is made from these functions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All kept sessions, in the memory of the agent and in its file (docs/sessions.md)."""
+"""All kept sessions, in the memory of the agent and in its file (docs/one-server/sessions.md)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one file in which the agent keeps what it must not forget: SQLite, with one connection in one process.
 
 What must outlast a loss of power is synced before `transaction` returns (`durable`). The rest outlasts the process,
-which is enough: it counts only until the next boot (`docs/decisions/one-state-file.md`).
+which is enough: it counts only until the next boot (`docs/inside/decisions/one-state-file.md`).
 """
 
 from __future__ import annotations

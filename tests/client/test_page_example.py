@@ -1,4 +1,4 @@
-"""The examples of docs/client.md, run as they stand on the page."""
+"""The examples of docs/reference/client.md, run as they stand on the page."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 from pam_iampass import client
 from tools.docs.client_reference import page
 
-PAGE = Path(__file__).parents[2] / "docs" / "client.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/client.md"
 
 
 def test_the_page_is_what_the_docstrings_say() -> None:

@@ -1,6 +1,7 @@
 """Six booted machines: two gateways, a PostgreSQL pair, a bastion and a host behind it. All else is this machine.
 
-Here is IAMPASS with everybody's phone, and people log in from here. docs/gateway.md says what is typed on the machines.
+Here is IAMPASS with everybody's phone, and people log in from here. docs/fleet/gateway.md says what is typed on the
+machines.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class Login:
 
 def set_up(fleet: Fleet) -> None:
     """The pair, the gateways, the people and the hosts."""
-    page = TypedPage("docs/gateway.md")
+    page = TypedPage("docs/fleet/gateway.md")
     authority = trustme.CA()
     primary, standby = (fleet.machines[name] for name in DATABASES)
     for name in DATABASES:

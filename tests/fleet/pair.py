@@ -1,4 +1,4 @@
-"""A PostgreSQL and its synchronous standby, on machines of their own, as docs/database-pair.md says."""
+"""A PostgreSQL and its synchronous standby, on machines of their own, as docs/fleet/database-pair.md says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.packages.typed_page import TypedPage
 UNIT = "postgresql@17-main"
 ROLE = "_iampass-gateway"
 PASSWORD = "s3cret-of-the-database"
-_PAGE = TypedPage("docs/database-pair.md")
+_PAGE = TypedPage("docs/fleet/database-pair.md")
 _SET_UP = "Set it up"
 _ETC = "/etc/postgresql/17/main"
 _DATA = "/var/lib/postgresql/17/main"

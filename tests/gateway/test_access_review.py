@@ -161,7 +161,7 @@ def test_text_of_a_cell_begins_a_formula_nowhere_whichever_character_separates(
 
 
 def test_the_page_about_it(fleet: GatewayCommand) -> None:
-    section = TypedPage("docs/fleet-people.md").sections["Who can log in where"]
+    section = TypedPage("docs/fleet/fleet-people.md").sections["Who can log in where"]
     typed = [each for each in section if "--all" in each or "--csv" in each]
     shown, access, listed = (fleet.run(*shlex.split(each.partition(" > ")[0])[1:])[1] for each in typed)
     assert shown.startswith("GROUP ")

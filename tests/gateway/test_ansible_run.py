@@ -1,4 +1,5 @@
-"""One approval for a run of Ansible over many hosts: docs/ansible.md, typed. Its table says how often phones ring."""
+"""One approval for a run of Ansible over many hosts: docs/fleet/ansible.md, typed. Its table says how often phones
+ring."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ FORKS = 20
 """As many hosts are behind the bastion as `forks` of the page's ansible.cfg says."""
 FORKS_WITHOUT = min(FORKS, 5)
 """Without a shared connection, as the page says: of more, the gateway refuses some (`logins_at_once`)."""
-PAGE = TypedPage("docs/ansible.md")
+PAGE = TypedPage("docs/fleet/ansible.md")
 GATEWAY = "gateway.example"
 #: What the page says, for requests of which nobody approves one by mistake.
 POLICY = PAGE.block("Set it up", "groups:") + "limits: {spacing: 0s}\n"
@@ -207,7 +208,7 @@ def cell(row: str, way: str) -> int:
     """How often the page's table says that phones ring."""
     lines = [
         [each.strip() for each in line.strip("|\n").split("|")]
-        for line in (ROOT / "docs/ansible.md").read_text().splitlines()
+        for line in (ROOT / "docs/fleet/ansible.md").read_text().splitlines()
         if line.startswith("|")
     ]
     head = next(line for line in lines if CONTROL in line)

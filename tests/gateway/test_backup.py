@@ -99,7 +99,7 @@ def log_in() -> str:
 
 def restore(dump: Path) -> None:
     """Type what the page says, but for systemd, which does not run here."""
-    for command in TypedPage("docs/gateway-operations.md").sections["Restore"][:8]:
+    for command in TypedPage("docs/fleet/gateway-operations.md").sections["Restore"][:8]:
         words = shlex.split(command)
         if words[0] == "pam-iampass-gateway":
             run_gateway(*words[1:])
@@ -367,7 +367,7 @@ def test_backups_and_the_portal_are_switched_on_on_a_new_machine_by_the_page(
     server: Postgres, systemd: Path
 ) -> None:
     section = "Backups and portal on a new machine"
-    page, said = TypedPage("docs/gateway-operations.md"), {}
+    page, said = TypedPage("docs/fleet/gateway-operations.md"), {}
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         address = "{}:{}".format(*listener.getsockname())
         origin = f"http://localhost:{listener.getsockname()[1]}"

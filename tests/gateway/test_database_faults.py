@@ -1,5 +1,5 @@
 """PostgreSQL hangs, is killed, goes away or has no room on its disk, while twenty people log in. The table is on the
-page docs/database-pair.md."""
+page docs/fleet/database-pair.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.postgres import Postgres
 from tests.support.sandbox import Sandbox
 
 pytestmark = [pytest.mark.long, pytest.mark.alone]
-PAGE = Path(__file__).parents[2] / "docs/database-pair.md"
+PAGE = Path(__file__).parents[2] / "docs/fleet/database-pair.md"
 WORDS = {
     "active": "approved",
     "pending": "no answer by their deadline",

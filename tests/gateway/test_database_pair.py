@@ -1,5 +1,6 @@
 """A primary and a synchronous standby below a gateway: what fails, and what becomes of fifty logins that wait, of
-logins that begin meanwhile, of recovery codes and of kept logins. The table is on the page docs/database-pair.md."""
+logins that begin meanwhile, of recovery codes and of kept logins. The table is on the page
+docs/fleet/database-pair.md."""
 
 from __future__ import annotations
 

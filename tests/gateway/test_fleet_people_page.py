@@ -1,4 +1,5 @@
-"""The parts of docs/fleet-people.md about people who leave and names that change, typed on a gateway and its host."""
+"""The parts of docs/fleet/fleet-people.md about people who leave and names that change, typed on a gateway and its
+host."""
 
 from __future__ import annotations
 
@@ -67,7 +68,7 @@ def alice(fleet: tuple[Postgres, Sandbox]) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
-    return TypedPage("docs/fleet-people.md")
+    return TypedPage("docs/fleet/fleet-people.md")
 
 
 def invite(name: str) -> str:

@@ -270,7 +270,7 @@ def test_mail_is_for_files_and_a_sender_for_mail(
 
 
 def test_the_page_about_sixty_people(gateway_command: GatewayCommand, sendmail: FakeSendmail) -> None:
-    place, page = gateway_command, TypedPage("docs/fleet-people.md")
+    place, page = gateway_command, TypedPage("docs/fleet/fleet-people.md")
     section = "Sixty people at once"
 
     def typed(start: str, *, status: int = 0) -> str:

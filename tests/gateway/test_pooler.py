@@ -81,7 +81,7 @@ def conninfo(postgres: Postgres, template: str, pooler: int) -> str:
 
 
 def test_the_page_says_what_is_tested_here() -> None:
-    assert f"\n    {POOLED}\n" in (Path(__file__).parents[2] / "docs/gateway-several.md").read_text()
+    assert f"\n    {POOLED}\n" in (Path(__file__).parents[2] / "docs/fleet/gateway-several.md").read_text()
 
 
 def test_what_a_transaction_needs_does_not_depend_on_the_connection_that_it_is_given(conninfo: str) -> None:

@@ -404,7 +404,7 @@ def test_a_new_file_shows_who_administers_by_default_as_it_can_be_written(folder
 
 
 def test_the_page_of_all_settings_is_current() -> None:
-    page = Path(__file__).parents[2] / "docs" / "gateway-settings.md"
+    page = Path(__file__).parents[2] / "docs/reference/gateway-settings.md"
     assert page.read_text("utf-8") == settings_reference.gateway().page()
 
 

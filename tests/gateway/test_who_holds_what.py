@@ -1,4 +1,5 @@
-"""What an attacker can do with a credential, an invite, the database, a backup or a gateway: docs/fleet-security.md.
+"""What an attacker can do with a credential, an invite, the database, a backup or a gateway:
+docs/fleet/fleet-security.md.
 
 Here is what is not played elsewhere, and what does work.
 """

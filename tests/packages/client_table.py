@@ -1,4 +1,4 @@
-"""The table of docs/clients.md: ssh clients, and what each can do in each way into sshd."""
+"""The table of docs/one-server/clients.md: ssh clients, and what each can do in each way into sshd."""
 
 from __future__ import annotations
 

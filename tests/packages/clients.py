@@ -19,7 +19,7 @@ class Way(enum.Enum):
     """The same for every client; users can type a recovery code before their key."""
     PROMPT = "prompt"
     KEY = "key"
-    """As with a prompt; the key says whose phone it is (docs/shared-accounts.md)."""
+    """As with a prompt; the key says whose phone it is (docs/one-server/shared-accounts.md)."""
 
     @property
     def option(self) -> str:

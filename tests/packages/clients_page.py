@@ -1,4 +1,4 @@
-"""Writes docs/clients.md: `/usr/bin/python3 -m tests.packages.clients_page > docs/clients.md`."""
+"""Writes docs/one-server/clients.md: `/usr/bin/python3 -m tests.packages.clients_page > docs/one-server/clients.md`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Clients that work without a prompt also work with `setup sshd --codes`. Clients 
 `approver: key`, in an account that several people share: the phone of the person whose key it is rings
 ([shared-accounts.md](shared-accounts.md)).
 
-This page is made from the tests: `/usr/bin/python3 -m tests.packages.clients_page > docs/clients.md`.
+This page is made from the tests: `/usr/bin/python3 -m tests.packages.clients_page > docs/one-server/clients.md`.
 
 """
 

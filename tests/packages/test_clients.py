@@ -1,4 +1,4 @@
-"""ssh clients of all kinds, in each way into sshd: docs/clients.md says what this shows."""
+"""ssh clients of all kinds, in each way into sshd: docs/one-server/clients.md says what this shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""docs/deploy.md, "Many machines": two hosts by Ansible over ssh, from nobody asked to everybody asked, and back."""
+"""docs/fleet/many-machines.md, "Many machines": two hosts by Ansible over ssh, from nobody asked to everybody asked,
+and back."""
 
 from __future__ import annotations
 
@@ -204,7 +205,7 @@ def test_from_nobody_asked_to_everybody_asked_and_back(
 ) -> None:
     hosts = (machine, second)
     accounts = {host: host.shell("ls /home") for host in hosts}
-    deploy = TypedPage("docs/deploy.md")
+    deploy = TypedPage("docs/fleet/many-machines.md")
 
     # 1. Switch everything on, and ask nobody.
     block = yaml.safe_load(page.block(MANY, "pam_iampass_settings:"))["pam_iampass_settings"]

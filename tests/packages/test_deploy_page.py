@@ -1,5 +1,5 @@
-"""What docs/deploy.md says of those who get in without the phone, typed on a machine: settings, lines of PAM and sshd.
-Many machines: test_deploy.py."""
+"""What docs/one-server/deploy.md says of those who get in without the phone, typed on a machine: settings, lines of PAM
+and sshd. Many machines: test_deploy.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AUTOMATION = "Automation accounts"
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
     """The page."""
-    return TypedPage("docs/deploy.md")
+    return TypedPage("docs/one-server/deploy.md")
 
 
 @pytest.fixture(autouse=True, scope="module")

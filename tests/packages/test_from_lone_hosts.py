@@ -1,5 +1,5 @@
-"""docs/moving-to-a-fleet.md, typed on booted machines: two hosts of their own become hosts of a gateway while people
-log in to both all the time."""
+"""docs/fleet/moving-to-a-fleet.md, typed on booted machines: two hosts of their own become hosts of a gateway while
+people log in to both all the time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.packages.typed_page import TypedPage
 from tests.support.terminal import Terminal
 
 __all__ = ["gateway", "phone"]
-MOVE = "docs/moving-to-a-fleet.md"
+MOVE = "docs/fleet/moving-to-a-fleet.md"
 PEOPLE = "Take the people over"
 JOIN = "Let the hosts join"
 BACK = "Take a host back"
@@ -65,7 +65,7 @@ class Logins:
 
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
-    return TypedPage("docs/gateway.md", MOVE)
+    return TypedPage("docs/fleet/gateway.md", MOVE)
 
 
 @pytest.fixture(scope="module")

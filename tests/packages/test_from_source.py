@@ -1,4 +1,5 @@
-"""docs/install.md, "From source": typed on a machine without the packages, up to logins through sshd and sudo."""
+"""docs/one-server/install.md, "From source": typed on a machine without the packages, up to logins through sshd and
+sudo."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def administrator(machine: Booted) -> Administrator:
 def test_what_is_installed_from_source_asks_the_phone(
     machine: Booted, administrator: Administrator, people: People
 ) -> None:
-    page = TypedPage("docs/install.md")
+    page = TypedPage("docs/one-server/install.md")
     for command in FROM_SOURCE:
         typed = page.command("From source", command).replace("apt install", "apt install -y")
         machine.shell(f"cd /root/pam-iampass; export DEBIAN_FRONTEND=noninteractive; {typed} 2>&1")

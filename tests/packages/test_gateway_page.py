@@ -1,5 +1,5 @@
 """The pages for administrators of a fleet, typed on three booted machines: a gateway with PostgreSQL, and hosts of both
-releases. docs/moving-to-a-fleet.md has a test of its own."""
+releases. docs/fleet/moving-to-a-fleet.md has a test of its own."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ ELSEWHERE = {
 
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
-    return TypedPage(*(f"docs/{name}.md" for name in PAGES))
+    return TypedPage(*(f"docs/fleet/{name}.md" for name in PAGES))
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The portal on a booted gateway, as docs/portal.md says it: from the installation to purge."""
+"""The portal on a booted gateway, as docs/fleet/portal.md says it: from the installation to purge."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ print(answer.read().decode())
 
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
-    return TypedPage("docs/portal.md")
+    return TypedPage("docs/fleet/portal.md")
 
 
 @pytest.fixture(scope="module")

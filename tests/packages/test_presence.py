@@ -30,7 +30,9 @@ from tests.support.terminal import Terminal
 BASTION = "bastion.example.com"
 SECTION = "One approval for a bastion and what is behind it"
 #: What the page says, with sooner polls.
-SETTINGS = TypedPage("docs/bastion.md").block(SECTION, "session:") + "  check: 2s\nthrottle: {spacing: 0s}\n"
+SETTINGS = (
+    TypedPage("docs/fleet/bastion.md").block(SECTION, "session:") + "  check: 2s\nthrottle: {spacing: 0s}\n"
+)
 #: A busy machine may need longer than two seconds. That they are two is shown elsewhere (gateway/test_presence.py).
 LONGER = """\
 file=/usr/lib/python3/dist-packages/pam_iampass/gateway/requests/presence.py
@@ -38,7 +40,7 @@ grep -q '^ANSWER_SECONDS = 2$' $file
 sed -i 's/^ANSWER_SECONDS = 2$/ANSWER_SECONDS = 8/' $file
 """
 #: What the page says, with a group that it does not have.
-PAGE = TypedPage("docs/bastion.md").block(SECTION, "groups:")
+PAGE = TypedPage("docs/fleet/bastion.md").block(SECTION, "groups:")
 GROUPS = f"{PAGE}  db: {{people: [staff]}}\n"
 INIT = (
     f"--name {BASTION} --application-id my-application --secret-file - --server https://127.0.0.1:{IAMPASS}"

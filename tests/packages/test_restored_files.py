@@ -136,7 +136,9 @@ def test_a_file_that_is_written_while_others_are_looked_at_is_not_missed(switche
     of_systemd = [one for one in found if one.get("UNIT", "").startswith("pam-iampass-watch")]
     assert of_systemd != []
     warnings = [one["MESSAGE"] for one in of_systemd if int(one["PRIORITY"]) <= LOG_WARNING]
-    assert [one for one in warnings if "Failed to read pids.max" not in one] == []  # systemd 262 in a container
+    assert [
+        one for one in warnings if "Failed to read pids.max" not in one
+    ] == []  # systemd 262 in a container
 
 
 def test_the_watch_says_so_to_node_exporter(switched_on: Site) -> None:

@@ -1,5 +1,5 @@
-"""The settings and commands of docs/shared-accounts.md, typed on a machine: two people in root and deploy, each asked
-on their own phone, also in sudo, su, doas and pkexec."""
+"""The settings and commands of docs/one-server/shared-accounts.md, typed on a machine: two people in root and deploy,
+each asked on their own phone, also in sudo, su, doas and pkexec."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ echo 'PermitRootLogin yes' > /etc/ssh/sshd_config.d/00-shared.conf
 @pytest.fixture(scope="module")
 def page() -> TypedPage:
     """The page."""
-    return TypedPage("docs/shared-accounts.md")
+    return TypedPage("docs/one-server/shared-accounts.md")
 
 
 @pytest.fixture(scope="module")

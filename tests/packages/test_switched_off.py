@@ -1,4 +1,5 @@
-"""The section "Switch it off" of docs/operations.md, typed where Python is broken: everybody gets in again."""
+"""The section "Switch it off" of docs/one-server/operations.md, typed where Python is broken: everybody gets in
+again."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ FILES = "cd /etc && find pam.d ssh sudoers.d -type f | sort | xargs sha256sum"
 def test_without_python_the_commands_of_the_page_take_the_phone_out_of_every_service(
     machine: Booted, administrator: Administrator, people: People
 ) -> None:
-    page = TypedPage("docs/operations.md")
+    page = TypedPage("docs/one-server/operations.md")
     before = machine.shell(FILES)
     administrator.configure()
     administrator.start_iampass()

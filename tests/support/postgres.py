@@ -21,7 +21,7 @@ from tests.support.world import wait_until
 PROGRAMS = Path("/usr/lib/postgresql/17/bin")
 _POOLER = Path("/usr/sbin/pgbouncer")
 POOLED = "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_transaction_session_timeout"
-"""What docs/gateway-several.md has an administrator write into a pooler's file."""
+"""What docs/fleet/gateway-several.md has an administrator write into a pooler's file."""
 
 
 @contextmanager

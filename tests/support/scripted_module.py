@@ -1,6 +1,6 @@
 """A stand-in for the module: it runs a test's script against a door, and records what the door sent.
 
-It has its own notion of the frames of docs/relay-protocol.md, so that a door is not tested against the code
+It has its own notion of the frames of docs/inside/relay-protocol.md, so that a door is not tested against the code
 that it works with. A script is a function that is given the connection:
 
     def approves(door: DoorConnection) -> None:

@@ -31,7 +31,7 @@ def section(path: str, title: str) -> tuple[str, list[str]]:
     return text, [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)]
 
 
-PAGE, BLOCKS = section("docs/deploy.md", "A repository of your own")
+PAGE, BLOCKS = section("docs/fleet/many-machines.md", "A repository of your own")
 ROLE_BLOCKS = section("packaging/ansible/README.md", "Where the packages come from")[1]
 RELEASES = ("bookworm", "trixie")
 NAMES = ("iampass-example", "libiampass-example")

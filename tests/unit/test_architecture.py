@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pam_iampass"
 
-#: Each room and file of the top may import those further down, and itself. `docs/architecture.md` describes them.
+#: Each room and file of the top may import those further down, and itself. `docs/inside/architecture.md` describes
+#: them.
 ORDER = (
     ("gateway",),
     ("portal",),

@@ -1,4 +1,4 @@
-"""docs/clients.md says what the tests of the clients show."""
+"""docs/one-server/clients.md says what the tests of the clients show."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.packages.clients_page import page
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert (Path(__file__).parents[2] / "docs/clients.md").read_text() == page()
+    assert (Path(__file__).parents[2] / "docs/one-server/clients.md").read_text() == page()
 
 
 def test_no_two_clients_share_an_account() -> None:

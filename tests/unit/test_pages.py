@@ -12,7 +12,7 @@ from tests.unit.test_architecture import FLOOR, GATEWAY
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+DECISIONS = sorted((DOCS / "inside/decisions").glob("[!R]*.md"))
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted(DOCS.glob("**/*.md"))
 DRAWINGS = sorted((DOCS / "images").glob("*.dot"))
@@ -58,10 +58,25 @@ def test_the_threat_model_names_tests() -> None:
     assert len(TEST.findall((ROOT / "SECURITY.md").read_text())) > 30
 
 
-def test_the_index_links_to_every_page() -> None:
-    index = DOCS / "README.md"
-    linked = {(DOCS / target).resolve() for target, _ in LINK.findall(index.read_text())}
-    assert [name(page) for page in PAGES if page not in {*linked, index}] == []
+def test_the_index_is_one_screen() -> None:
+    assert len((DOCS / "README.md").read_text().splitlines()) <= 30
+
+
+def test_the_index_and_those_of_its_folders_link_to_every_page() -> None:
+    linked, indexes = {DOCS / "README.md"}, [DOCS / "README.md"]
+    for index in indexes:
+        targets = {(index.parent / target).resolve() for target, _ in LINK.findall(index.read_text())}
+        indexes += [
+            page for page in sorted(targets - linked) if page.name == "README.md" and DOCS in page.parents
+        ]
+        linked |= targets
+    assert [name(page) for page in PAGES if page not in linked] == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "one-server").glob("*.md")), ids=name)
+def test_a_reader_with_one_server_meets_no_gateway(page: Path) -> None:
+    text = LINK.sub("]", page.read_text())
+    assert [line for line in text.splitlines() if "gateway" in line.lower()] == []
 
 
 def labels(drawing: Path) -> list[str]:
@@ -91,7 +106,7 @@ def test_what_an_installed_page_links_to_is_installed() -> None:
     [words] = re.findall(r"^PAGES = ((?:.*\\\n)*.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     named = [ROOT / word for word in words.replace("\\\n", " ").split()]
     pages = [page for one in named for page in (one.glob("**/*.md") if one.is_dir() else [one])]
-    assert DOCS / "operations.md" in pages
+    assert DOCS / "one-server/operations.md" in pages
     for page in (page for page in pages if page.suffix == ".md"):
         text = page.read_text()
         for target in [*(target for target, _ in LINK.findall(text)), *IMAGE.findall(text)]:
@@ -108,12 +123,12 @@ def test_a_decision_is_a_short_page_with_its_status_and_date_as_in_the_index(pag
     assert empty == ""
     assert re.fullmatch(r"(Proposed|Accepted|Superseded by .+), \d{4}-\d\d-\d\d\.", status)
     assert len(rest) <= 27
-    listed = f"| [{title[2:]}](decisions/{page.name}) | {status[0].lower()}{status[1:-1]} |"
-    assert listed in (DOCS / "README.md").read_text().splitlines()
+    listed = f"| [{title[2:]}]({page.name}) | {status[0].lower()}{status[1:-1]} |"
+    assert listed in (DOCS / "inside/decisions/README.md").read_text().splitlines()
 
 
 def architecture() -> str:
-    return (DOCS / "architecture.md").read_text()
+    return (DOCS / "inside/architecture.md").read_text()
 
 
 def test_the_architecture_page_lists_the_rooms_from_top_to_bottom() -> None:
@@ -133,7 +148,7 @@ def test_the_architecture_page_is_short_and_so_are_its_cells() -> None:
 
 @pytest.mark.parametrize("page", ["architecture.md", "where-to-change.md"])
 def test_the_files_that_a_page_about_the_code_names_exist(page: str) -> None:
-    for line in (DOCS / page).read_text().splitlines():
+    for line in (DOCS / "inside" / page).read_text().splitlines():
         room = re.match(r"\| `(?:pam_iampass/)?(\w+)/`", line)
         package = ROOT / "pam_iampass"
         places = [ROOT, ROOT / "tests", package, package / "gateway"]

@@ -1,4 +1,4 @@
-"""docs/release-upgrade.md, typed over ssh, while other users log in."""
+"""docs/one-server/release-upgrade.md, typed over ssh, while other users log in."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BEGIN, RING, END = "Before the upgrade", "If the phone does not ring", "After th
 @pytest.fixture
 def page() -> TypedPage:
     """The page."""
-    return TypedPage("docs/release-upgrade.md")
+    return TypedPage("docs/one-server/release-upgrade.md")
 
 
 def prepared(machine: Booted) -> Administrator:

@@ -91,15 +91,15 @@ def _of_the_portal() -> Fills:
 def pages() -> None:
     """Write the pages in docs/ that are made from the program, and config/iampass.yaml."""
     for name, page in (
-        ("acts", import_module("tools.docs.acts_reference").page),
-        ("acts-protocol", import_module("tools.docs.acts_protocol").page),
-        ("client", client_reference.page),
-        ("findings", findings_reference.page),
-        ("gateway-findings", findings_reference.gateway_page),
-        ("records", records_reference.page),
-        ("session-life", session_life.page),
-        ("settings", settings_reference.HOST.page),
-        ("gateway-settings", settings_reference.gateway().page),
+        ("reference/acts", import_module("tools.docs.acts_reference").page),
+        ("inside/acts-protocol", import_module("tools.docs.acts_protocol").page),
+        ("reference/client", client_reference.page),
+        ("reference/findings", findings_reference.page),
+        ("reference/gateway-findings", findings_reference.gateway_page),
+        ("reference/records", records_reference.page),
+        ("reference/session-life", session_life.page),
+        ("reference/settings", settings_reference.HOST.page),
+        ("reference/gateway-settings", settings_reference.gateway().page),
     ):
         (ROOT / f"docs/{name}.md").write_text(page(), encoding="utf-8")
     (ROOT / "config/iampass.yaml").write_text(settings_reference.installed_file(), encoding="utf-8")

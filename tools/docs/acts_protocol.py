@@ -1,4 +1,4 @@
-"""The page about the calls of the portal, `docs/acts-protocol.md`."""
+"""The page about the calls of the portal, `docs/inside/acts-protocol.md`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ cookie.
 `phone`, `/link/ring` and `/link/answer` until the state is `approved`. Then `navigator.credentials.create()` and
 `/link`, which spends the link and signs nobody in.
 
-**An act** that needs a touch ([acts.md](acts.md)): `/act/challenge` with just these parameters,
+**An act** that needs a touch ([acts.md](../reference/acts.md)): `/act/challenge` with just these parameters,
 `navigator.credentials.get()`, `/act`. If it also needs the phone: `/phone/ring` and `/phone/answer` first. Challenges
 and approvals are good for two minutes, once, and for just what they were asked for.
 
@@ -113,7 +113,7 @@ def _answered(cls: type[Any]) -> str:
 
 def _views() -> str:
     parts = [
-        "\n## Views\n\nThe fields of the rows, and who sees them: [acts.md](acts.md)."
+        "\n## Views\n\nThe fields of the rows, and who sees them: [acts.md](../reference/acts.md)."
         f" At most {MOST} rows are answered.\n"
     ]
     for name, read in VIEWS.items():

@@ -1,5 +1,5 @@
-"""The page about acts at a gateway, `docs/acts.md`: what each does, who may do it, what its record says, and what may
-be read by whom."""
+"""The page about acts at a gateway, `docs/reference/acts.md`: what each does, who may do it, what its record says, and
+what may be read by whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page `docs/client.md`.
+"""The page `docs/reference/client.md`.
 
 The text comes from the docstrings and the signatures of what `pam_iampass.client` exports.
 """

@@ -1,4 +1,5 @@
-"""The pages about all findings: docs/findings.md, and docs/gateway-findings.md for those of the gateway."""
+"""The pages about all findings: docs/reference/findings.md, and docs/reference/gateway-findings.md for those of the
+gateway."""
 
 from __future__ import annotations
 

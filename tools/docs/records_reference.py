@@ -1,4 +1,4 @@
-"""The page about records in the journal, `docs/records.md`: all fields and kinds, with an example of each."""
+"""The page about records in the journal, `docs/reference/records.md`: all fields and kinds, with an example of each."""
 
 from __future__ import annotations
 

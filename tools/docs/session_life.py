@@ -1,4 +1,5 @@
-"""The page about the life of a kept session, `docs/session-life.md`: every event in every state, as the code has it."""
+"""The page about the life of a kept session, `docs/reference/session-life.md`: every event in every state, as the code
+has it."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/session/life.py`. -->
 # The life of a kept session
 
-What happens to a session that is kept as long as a login ([sessions.md](sessions.md)), for each event in each state.
-`-` means that nothing changes. An outage of IAMPASS, a 404, a 5xx or an invalid response is no event: nothing happens.
+What happens to a session that is kept as long as a login ([sessions.md](../one-server/sessions.md)), for each event in
+each state. `-` means that nothing changes. An outage of IAMPASS, a 404, a 5xx or an invalid response is no event:
+nothing happens.
 
 | state | |
 | --- | --- |

@@ -1,5 +1,5 @@
-"""The pages about the settings: docs/settings.md and iampass.yaml(5); docs/gateway-settings.md and gateway.yaml(5);
-portal.yaml(5). And config/iampass.yaml, which is installed."""
+"""The pages about the settings: docs/reference/settings.md and iampass.yaml(5); docs/reference/gateway-settings.md and
+gateway.yaml(5); portal.yaml(5). And config/iampass.yaml, which is installed."""
 
 from __future__ import annotations
 

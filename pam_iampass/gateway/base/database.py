@@ -79,7 +79,7 @@ class Database:
             connect_timeout=int(reach.CONNECT_SECONDS),
             keepalives_idle=10,
             tcp_user_timeout=10_000,
-            # A pooler may not pass these on (docs/gateway-several.md): check looks.
+            # A pooler may not pass these on (docs/fleet/gateway-several.md): check looks.
             options=" ".join(f"-c {name}={value}" for name, value in {"timezone": "UTC", **TIMEOUTS}.items()),
         )
         self._primary = Primary(self._conninfo)

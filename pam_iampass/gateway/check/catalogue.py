@@ -1,4 +1,4 @@
-"""Every kind of finding of `pam-iampass-gateway check`. `docs/gateway-findings.md` is made from it."""
+"""Every kind of finding of `pam-iampass-gateway check`. `docs/reference/gateway-findings.md` is made from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "Hosts trust this CA only. Without its certificate no host can join, and the gateway's certificate cannot"
             " be renewed.",
             "Restore ca.pem from your backup. Without one, make a new CA, and let all hosts join again:"
-            " docs/gateway-operations.md, TLS",
+            " docs/fleet/gateway-operations.md, TLS",
         ),
         warning_kind(
             "certificate-expires",
@@ -156,7 +156,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "A pooler has not passed on what the gateway asks for at the beginning of a connection. A login that waits"
             " for a lock for longer holds a connection, and others wait for one; a gateway that has lost its power in a"
             " transaction keeps its locks.",
-            "docs/gateway-several.md, A pooler in front of PostgreSQL",
+            "docs/fleet/gateway-several.md, A pooler in front of PostgreSQL",
         ),
         warning_kind(
             "database-plain",
@@ -186,7 +186,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "backup-off",
             "No backup of the database is made on this machine",
             "One gateway of a fleet should make one each night, unless you have them made by other means.",
-            "docs/gateway-operations.md, Backup",
+            "docs/fleet/gateway-operations.md, Backup",
         ),
     ),
     "IAMPASS": (

@@ -77,7 +77,7 @@ def sync(
     with command_gateway(config) as gateway:
         settings = gateway.settings.directory
         if settings is None:
-            raise click.ClickException(f"{config} names no directory; see docs/gateway-settings.md")
+            raise click.ClickException(f"{config} names no directory; see docs/reference/gateway-settings.md")
         try:
             with progress(as_json) as show:
                 show(f"Asking {settings.url}")

@@ -1,4 +1,5 @@
-"""A real node_exporter reads what the agent and setup write, by way of links as docs/operations.md has them made."""
+"""A real node_exporter reads what the agent and setup write, by way of links as docs/one-server/operations.md has them
+made."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def scrape(address: str) -> Scrape | None:
 def test_a_node_exporter_that_follows_the_links_has_the_figures_of_agent_and_pam_files(
     administrator: Administrator,
 ) -> None:
-    page = (ROOT / "docs/operations.md").read_text()
+    page = (ROOT / "docs/one-server/operations.md").read_text()
     links = re.findall(r"^    (ln -s /run/iampass/\S+ \S+)$", page, re.M)
     assert len(links) == 2
     with node_exporter() as address:

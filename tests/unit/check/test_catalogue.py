@@ -17,8 +17,10 @@ from tools.docs import findings_reference
 
 
 def test_the_page_is_what_the_catalogue_says() -> None:
-    assert (ROOT / "docs" / "findings.md").read_text("utf-8") == findings_reference.page()
-    assert (ROOT / "docs" / "gateway-findings.md").read_text("utf-8") == findings_reference.gateway_page()
+    assert (ROOT / "docs/reference/findings.md").read_text("utf-8") == findings_reference.page()
+    assert (ROOT / "docs/reference/gateway-findings.md").read_text(
+        "utf-8"
+    ) == findings_reference.gateway_page()
 
 
 def test_no_id_stands_twice() -> None:

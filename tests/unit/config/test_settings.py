@@ -693,7 +693,7 @@ def test_whatever_stands_in_the_file_gives_settings_or_a_configuration_error(
 
 
 def test_the_page_of_all_settings_and_the_installed_file_are_current() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == settings_reference.HOST.page()
+    assert (ROOT / "docs/reference/settings.md").read_text("utf-8") == settings_reference.HOST.page()
     assert (ROOT / "config" / "iampass.yaml").read_text("utf-8") == settings_reference.installed_file()
 
 

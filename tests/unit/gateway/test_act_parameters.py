@@ -115,7 +115,7 @@ def test_whoever_makes_an_act_its_parameters_are_checked(name: str) -> None:
 
 
 def test_the_page_about_acts_is_made_from_their_declarations() -> None:
-    page = Path(__file__).parents[3] / "docs/acts.md"
+    page = Path(__file__).parents[3] / "docs/reference/acts.md"
     assert page.read_text("utf-8") == acts_reference.page(), "run: make pages"
     assert all(f"| `{name}` |" in page.read_text("utf-8") for name in ACTS)
 

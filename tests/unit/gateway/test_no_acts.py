@@ -1,4 +1,5 @@
-"""Verbs of a gateway's command that write without `perform`: these, which `docs/acts.md` lists, and no others."""
+"""Verbs of a gateway's command that write without `perform`: these, which `docs/reference/acts.md` lists, and no
+others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The table of docs/state.md: what becomes of logins, codes, bypasses and sessions when something is wrong."""
+"""The table of docs/reference/state.md: what becomes of logins, codes, bypasses and sessions when something is
+wrong."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from tests.support.setting import ME, Setting, state_in
 from tests.support.state_file import unwritable
 from tests.unit.session.test_store import KEPT
 
-PAGE = Path(__file__).parents[3] / "docs/state.md"
+PAGE = Path(__file__).parents[3] / "docs/reference/state.md"
 
 
 class Agent:

@@ -81,7 +81,7 @@ def test_every_event_does_in_every_state_what_the_table_says(name: str) -> None:
 
 
 def test_the_page_shows_the_table() -> None:
-    assert (ROOT / "docs/session-life.md").read_text("utf-8") == session_life.page()
+    assert (ROOT / "docs/reference/session-life.md").read_text("utf-8") == session_life.page()
 
 
 #: What can make the enforcer act: IAMPASS (twice), an administrator, the limit of the settings, and the end of the

@@ -262,7 +262,7 @@ def test_the_lines_of_the_operations_page_switch_everything_off(stage: Stage, ch
     stage.set_up("sshd", choice)
     stage.set_up("sudo")
     stage.set_up("su")
-    page = (Path(__file__).parents[3] / "docs/operations.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/one-server/operations.md").read_text()
     [typed] = re.findall(r"do it by hand\..*\n\n((?:    .*\n)+)", page)
     script = re.sub(r"(?<= )/(?=etc/|var/)", f"{stage.paths.root}/", typed)
     linked, elsewhere = stage.paths.pam / "su", stage.paths.root / "elsewhere"

@@ -178,7 +178,7 @@ def spoken_of() -> Iterator[tuple[str, list[str]]]:
     """Every `pam-iampass …` in pages for people, as words, with where it stands."""
     texts = {
         str(file.relative_to(ROOT)): file.read_text()
-        for file in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
+        for file in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*/*.md")))
     }
     texts |= {str(file): file.read_text() for file in (ROOT / "packaging/man").glob("*.md")}
     texts |= {path: command.epilog or "" for path, command, _ in commands()}

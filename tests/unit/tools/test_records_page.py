@@ -1,4 +1,4 @@
-"""docs/records.md has all that the journal can get, and nothing else."""
+"""docs/reference/records.md has all that the journal can get, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.docs.__main__ import ROOT
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert (ROOT / "docs/records.md").read_text("utf-8") == records_reference.page()
+    assert (ROOT / "docs/reference/records.md").read_text("utf-8") == records_reference.page()
 
 
 def test_each_kind_of_record_has_an_example_and_each_field_a_description() -> None:
