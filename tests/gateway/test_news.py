@@ -50,7 +50,10 @@ def test_the_next_login_tells_what_is_new_and_the_one_after_does_not(
     join(host, gateway)
     told = [host.login(uid="0", ruser=ME, **items) for _ in range(2)]
     assert [each.code for each in told] == [PamCode.SUCCESS] * 2
-    shown = [[line for line in each.said if "New for you: a passkey (dora, " in line] for each in told]
+    shown = [
+        [line for line in (*each.said, *each.errors) if "New for you: a passkey (dora, " in line]
+        for each in told
+    ]
     assert [len(lines) for lines in shown] == [1, 0]
 
 

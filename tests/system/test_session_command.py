@@ -152,7 +152,19 @@ def test_the_list_says_who_is_logged_in_from_where_and_for_how_long(agent: Keepi
     begun(agent, bob, alice, kept("carol", state=State.ASKED))  # carol's phone has not answered yet
     headings, *rows = [line.split() for line in session("list").splitlines()]
     assert headings == [
-        *("ID", "USER", "PERSON", "APPROVER", "SERVICE", "FROM", "SINCE", "STATUS", "LEFT", "COVERED"),
+        *(
+            "ID",
+            "USER",
+            "PERSON",
+            "APPROVER",
+            "SERVICE",
+            "FROM",
+            "SINCE",
+            "(UTC)",
+            "STATUS",
+            "LEFT",
+            "COVERED",
+        ),
     ]
     assert [(row[:6], row[8:]) for row in rows] == [
         ([alice.id[:8], "alice", "alice", "alice", "sshd", "203.0.113.7"], ["active", "11h49m", "2"]),
