@@ -54,6 +54,7 @@ ELSEWHERE = {
     "pam-iampass throttle clear",
     "pam-iampass session list",
     "pam-iampass session end",
+    "pam-iampass user remove-key bob",
     "pam-iampass set",
     "ignore_startup_parameters = lock_timeout, statement_timeout, idle_in_transaction_session_timeout",
     # A host that was taken over, and addresses of hosts: gateway/test_host_command.py
