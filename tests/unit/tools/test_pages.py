@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 GROUPS = [group]
 #: The packages whose pages are made: those of gateways need their libraries.
 OF: list[tuple[str, ...]] = [()]
-if find_spec("psycopg") and find_spec("aiohttp"):
+if all(map(find_spec, ("aiohttp", "ldap", "psycopg"))):
     GROUPS.append(import_module("pam_iampass.gateway.cli").group)
     OF += [("--gateway",), ("--portal",)]
 
