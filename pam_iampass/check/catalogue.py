@@ -681,7 +681,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Users whom the settings"
-            " exempt are not listed. After `setup sudo --always` the phone is asked all the same.",
+            " exempt are not listed. With `setup sudo --always`, the phone is asked for them, too.",
             "None if this is intended; otherwise remove NOPASSWD with visudo, or: pam-iampass setup sudo --always",
         ),
         note_kind(

@@ -19,7 +19,7 @@ from pam_iampass.text import names
 
 _AROUND_PAM = (*PAM_SERVICES, "pam_acct_mgmt")
 _SPARES_THE_PASSWORD = (NO_PASSWORD, "authenticate", "exempt_group", "timestamp_timeout", "timestamp_type")
-"""Settings by which sudo calls no `auth` stack. Its `account` stack it calls all the same."""
+"""Settings by which sudo calls no `auth` stack. It still calls its `account` stack."""
 
 
 def findings(machine: Machine) -> Iterator[Problem]:

@@ -94,7 +94,7 @@ def table(
             _wrapped(*first, row[-1], indent=" " * used)
             continue
         line(*first)
-        below = [] if row in top else _below(headings[beside:], row[beside:])
+        below = [] if row in top else _below(headings[beside:] or ("",) * len(row), row[beside:])
         if below:
             _wrapped(_INDENT, *below, indent=_INDENT)
 

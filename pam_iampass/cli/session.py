@@ -152,19 +152,8 @@ def _show(found: Sequence[dict[str, Any]], as_json: bool, indent: int | None) ->
     elif not found:
         line("There are no sessions.")
     else:
-        headings = (
-            "ID",
-            "USER",
-            "PERSON",
-            "APPROVER",
-            "SERVICE",
-            "FROM",
-            local("SINCE"),
-            "STATUS",
-            "LEFT",
-            "COVERED",
-        )
-        table(headings, [_row(session) for session in found])
+        whose = ("ID", "USER", "PERSON", "APPROVER", "SERVICE", "FROM")
+        table((*whose, local("SINCE"), "STATUS", "LEFT", "COVERED"), [_row(session) for session in found])
 
 
 def _as_object(session: dict[str, Any]) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def _verified(result: Mapping[str, Any]) -> str:
         why = REASONS.get(result["reason"]) or "it could not be asked"
         return f"No phone was asked: {why}. You do not know who is calling."
     return {
-        "approved": "Somebody with this person's phone in the hand has approved the request.",
-        "denied": "Somebody with this person's phone in the hand has denied the request.",
+        "approved": "The person who holds this phone has approved the request.",
+        "denied": "The person who holds this phone has denied the request.",
     }.get(result["answer"], "Nobody answered on the phone in time. You do not know who is calling.")
 
 
@@ -118,8 +118,8 @@ class DisownSession(OfPerson[Ended]):
 class DeclineSession(OfPerson[Ended]):
     """As the second person, end the request to approve a login of another person, or such a login that was approved.
     Where it came from has to wait longer, as after a refusal on the phone. It is an alert, which does not say that
-    somebody has what the second person logs in with. A host names whose login it is: root of a host could pass a login
-    of the second person off as that of another."""
+    the key or password of the second person may be stolen. A host names whose login it is: root of a host could pass a
+    login of the second person off as that of another."""
 
     session: Annotated[str, text(id_error)]
 

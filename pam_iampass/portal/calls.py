@@ -126,8 +126,8 @@ class Done:
     result: Annotated[Mapping[str, Any], "what the act results in: see below"]
     repeated: Annotated[
         bool,
-        "true: the act was done before, by a call with the same `once`, and this is what came of it; null in place of"
-        " what is shown once",
+        "true: the act was done before, by a call with the same `once`, and this is the result of that call; null in"
+        " place of what is shown once",
     ]
 
 
@@ -143,8 +143,8 @@ class RingingNow:
         Sequence[Mapping[str, Any]],
         "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), and those that ended"
         " within the last 10 s (`approved`, `denied`, or `over` without an answer; `seconds_left` is what is left of"
-        " these 10 s), the oldest first; `user` is whose login it is: somebody else's if the person is to approve it as"
-        " the second one",
+        " these 10 s), the oldest first; `user` is whose login it is: another person's if the person is to approve it"
+        " as the second one",
     ]
     seen: Annotated[
         str, "stands for these requests and the person's open logins, to be sent with the next call"

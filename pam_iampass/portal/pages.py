@@ -187,7 +187,7 @@ def _asking(rows: Iterable[Row]) -> list[Row]:
 
 
 async def attention(request: web.Request, visit: Visit) -> web.Response:
-    """The part of the navigation that says how much needs somebody now. The page asks for it by itself."""
+    """The part of the navigation with the number of what needs attention now. Scripts of the page ask for it."""
     found = await _view(visit, "attention", by_itself=True) if visit.roles else Found()
     return _page(request, "attention.html", number=len(found.rows))
 

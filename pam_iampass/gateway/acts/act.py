@@ -144,7 +144,7 @@ async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
     5. Change, write the record, commit. A refusal leaves a record of its own, and counts as an act.
 
     Raises ActRefused and DatabaseError; nothing was changed then, unless it is UnknownOutcome or comes from `after`.
-    Raises Repeated if the act was done before: `first_outcome` has what came of it.
+    Raises Repeated if the act was done before: `first_outcome` has its outcome.
     """
     if isinstance(by, SignedIn):
         try:
@@ -167,13 +167,14 @@ async def perform(gateway: Gateway, by: Actor | SignedIn, act: Act[T]) -> T:
 async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
     async with gateway.database.statement() as connection:
         before = await _permitted(gateway, connection, by, act)
-        if await one(connection, f"SELECT 1 FROM nonce WHERE {_OF_ID}", *_id_of(by, before.sign_in)):  # noqa: S608
+        spent = "SELECT 1 FROM nonce WHERE client = %s AND nonce = %s"
+        if await one(connection, spent, *_id_of(by, before.sign_in)):
             raise Repeated
     asks = act.asks_for_phone or before.role in act.declared.phone
     if asks and before.role in act.declared.touch:
         _require_touch(gateway, by, before.sign_in, act)
     phone = await phone_of(gateway, before.target) if asks and before.target is not None else None
-    key = passkeys.digest_of(by.token), by.once
+    key = _key_of(by)
     outcome = None
     try:
         async with gateway.database.transaction() as connection:
@@ -190,22 +191,26 @@ async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
                 await _spend_approval(gateway, connection, by, found.sign_in, act, phone)
             work = Work(gateway, connection, found.actor, act.target, sign_in=found.sign_in, phone=phone)
             done = await _change(work, act)
-    except BaseException:
+    except BaseException:  # also a call that is cancelled: a repeat may wait for the outcome
         if outcome is not None:
             outcome.fail(UnknownOutcome("the act was not done, or may have been"))
             gateway.outcomes.forget(key)
         raise
     try:
         done = await act.after(gateway, done)
-    except BaseException as error:
+    except BaseException as error:  # the same
         outcome.fail(error if isinstance(error, Exception) else UnknownOutcome("the gateway has stopped"))
         raise
     outcome.succeed(act.told(done))
     return done
 
 
-_OF_ID = "client = %s AND nonce = %s"
 _ID = re.compile("[0-9a-f]{16}")
+
+
+def _key_of(by: SignedIn) -> tuple[bytes, str]:
+    """Under which the outcome of an act is remembered."""
+    return passkeys.digest_of(by.token), by.once
 
 
 def _id_of(by: SignedIn, sign_in: SignIn) -> tuple[str, int]:
@@ -230,9 +235,9 @@ async def first_outcome(gateway: Gateway, by: SignedIn, act: Act[Any]) -> Mappin
     """What is told of an act that was done before, once that is known, without what is shown once. Only after Repeated:
     nothing is checked here. Raises ProofRefused if the id was another act's, UnknownOutcome if nothing is remembered,
     and what the act has raised."""
-    outcome = gateway.outcomes.find((passkeys.digest_of(by.token), by.once))
+    outcome = gateway.outcomes.find(_key_of(by))
     if outcome is None:
-        raise UnknownOutcome("the act was done before; what came of it is not remembered")
+        raise UnknownOutcome("the act was done before; its outcome is not remembered")
     if outcome.what != _what(act):
         raise ProofRefused("the id was spent for another act")
     return await outcome.result()

@@ -142,7 +142,7 @@ class Gateway:
     seen: dict[str, float] = field(default_factory=dict)
     """The `time.monotonic()` at which it was last written that a host has called, by its id."""
     outcomes: Outcomes = field(default_factory=Outcomes)
-    """What came of the last acts of people who have signed in."""
+    """The outcomes of the last acts of people who have signed in."""
     held: HeldCalls = field(default_factory=HeldCalls)
     """Calls that wait for a change of a session."""
 

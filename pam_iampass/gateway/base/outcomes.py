@@ -1,7 +1,7 @@
-"""What came of acts that were done here lately, so that a repeat of one is told it instead of doing the act again.
+"""The outcomes of acts that were done here lately: a repeat of an act reports the first outcome, and does nothing.
 
-The id of an act is made with the page (`once`) and counts in one sign-in. The database says whether it was spent; only
-what came of it is remembered here, without anything that is shown once.
+The id of an act is made with the page (`once`) and counts in one sign-in. The database says whether it was spent. Only
+the outcome is remembered here, without anything that is shown once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MOST = 1000
 
 @dataclass(eq=False)
 class Outcome:
-    """What came of an act."""
+    """The outcome of an act, which may still be under way."""
 
     what: Mapping[str, Any]
     """The act with its parameters."""

@@ -7,7 +7,7 @@ import sys
 
 from tests.support.terminal import Terminal
 
-PROGRAM = "from pam_iampass.cli.output import finding, local, table\n"
+PROGRAM = "from pam_iampass.cli.output import fields, finding, local, table\n"
 LOG = """
 rows = [
     ("2026-11-24 17:30:00", "alice", "bob", "-", "sudo", "203.0.113.255", ("timeout", "red"), "60.0 s", REASON),
@@ -54,6 +54,14 @@ def test_a_last_column_goes_on_below_itself() -> None:
     assert lines[1].startswith("alice  nobody")
     assert all(line.startswith("       ") for line in lines[2:])
     assert " ".join(" ".join(lines[1:]).split()) == f"alice {REASON}"
+
+
+def test_a_value_stands_below_its_name_where_there_is_no_room_beside_it() -> None:
+    lines = shown(f"fields([('display name', {REASON!r}), ('groups', 'staff')])", 40)
+    assert max(map(len, lines)) <= 40
+    assert lines[0].strip() == "display name"
+    assert " ".join(" ".join(lines[1:-1]).split()) == REASON
+    assert lines[-1].split() == ["groups", "staff"]
 
 
 def test_a_finding_goes_on_between_words_and_not_inside_a_command() -> None:
