@@ -102,6 +102,7 @@ class AuthenticationAPI(BaseAPI):
         duration_seconds: int | None = None,
         *,
         parameters: Mapping[str, str] = MappingProxyType({}),
+        command: str = "",
         deadline: Deadline | None = None,
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
@@ -111,10 +112,10 @@ class AuthenticationAPI(BaseAPI):
         Without methods IAMPASS chooses; without a duration the session lasts 3600 s on the server. If IAMPASS
         cannot ask the user (no device, for example), the session has failed and has a `failure_reason`. Without a
         deadline the call takes 30 s at most. It is retried only while no byte of it was sent, at gateways also with a
-        `request_id` among the `parameters`, which only they take: those with the same id ring at most once. Raises
-        IampassError, ValueError, TypeError.
+        `request_id` among the `parameters`, which only they take, as they do the `command` that the login runs: those
+        with the same id ring at most once. Raises IampassError, ValueError, TypeError.
         """
-        call = self._application.start(user_id, authentication_methods, duration_seconds, parameters)
+        call = self._application.start(user_id, authentication_methods, duration_seconds, parameters, command)
         session = self._make(call, deadline, attempts, pause)
         session.transport = self.transport
         return session
@@ -125,12 +126,15 @@ class AuthenticationAPI(BaseAPI):
         code: str,
         parameters: Mapping[str, str],
         *,
+        command: str = "",
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> Redemption:
         """Has a gateway redeem a recovery code of the user; IAMPASS itself has none. Each gateway is asked once, the
         next one only if nothing was sent. Not in the published client. Raises IampassError."""
-        return self._make(self._application.redeem_code(user_id, code, parameters), deadline, 1, pause)
+        return self._make(
+            self._application.redeem_code(user_id, code, parameters, command), deadline, 1, pause
+        )
 
     def watch(
         self,

@@ -114,23 +114,27 @@ class Application:
         methods: Sequence[AuthenticationMethod] | None,
         duration: int | None,
         parameters: Mapping[str, str] = MappingProxyType({}),
+        command: str = "",
     ) -> Call[Session]:
         """`parameters` are additional ones that gateways know. With a `request_id` among them the call is
-        idempotent."""
-        if parameters and not self.origin.gateways:
+        idempotent. `command` is what the login runs; it stands in the body, since proxies write URLs to their logs."""
+        if (parameters or command) and not self.origin.gateways:
             raise ValueError("only gateways take further parameters")
         request_id = parameters.get("request_id")
-        query = _start_query(methods, duration, parameters)
+        body = _that_runs(command)
+        query = _start_query(methods, duration, parameters, body)
         path = f"authentication/authenticate_user/{self.id}/{path_segment(user)}{query}"
 
         def read(response: JsonObject) -> Session:
             return read_session(response, self.origin, request_id)
 
-        return self._call("start", path, read, {}, rings=True, idempotent=request_id is not None)
+        return self._call("start", path, read, body, rings=True, idempotent=request_id is not None)
 
-    def redeem_code(self, user: str, code: str, parameters: Mapping[str, str]) -> Call[Redemption]:
+    def redeem_code(
+        self, user: str, code: str, parameters: Mapping[str, str], command: str
+    ) -> Call[Redemption]:
         """Only gateways redeem recovery codes. It is not sent again once it may have been received: a code that was
-        used is wrong. `parameters` are as in `start`, with a `request_id`."""
+        used is wrong. `parameters` and `command` are as in `start`, with a `request_id`."""
 
         def read(response: JsonObject) -> Redemption:
             members = response.child("recovery")
@@ -140,9 +144,8 @@ class Application:
                 return Redemption(members.number("left"))
             return Redemption(None, members.text("reason"), Refusal.of(members))
 
-        body = {"code": code}
-        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-        query = _start_query(None, None, {**parameters, "body_sha256": digest})
+        body = {"code": code, **_that_runs(command)}
+        query = _start_query(None, None, parameters, body)
         return self._call("recovery", f"fleet/recover/{self.id}/{path_segment(user)}{query}", read, body)
 
     def watch(
@@ -164,8 +167,7 @@ class Application:
             )
 
         body = {"sessions": dict(versions)}
-        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-        path = f"fleet/watch/{self.id}?wait={wait}&body_sha256={digest}"
+        path = f"fleet/watch/{self.id}?wait={wait}&{_signed(body)}"
         call = self._call("watch", path, read, body, idempotent=True)
         return replace(call, held=wait, until_readable=until_readable, alone=True)
 
@@ -178,8 +180,7 @@ class Application:
     def report(self, reports: Sequence[Mapping[str, str | int]], machine: str) -> Call[None]:
         """Only gateways take reports, and they write each one once. `machine` is as in the parameters of a start."""
         body = {"reports": [dict(report) for report in reports]}
-        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-        path = f"fleet/report/{self.id}?body_sha256={digest}{machine and f'&machine={machine}'}"
+        path = f"fleet/report/{self.id}?{_signed(body)}{machine and f'&machine={machine}'}"
 
         def read(response: JsonObject) -> None:
             response.number("taken")
@@ -270,8 +271,7 @@ class Application:
             }
 
         body = {"names": list(names)}
-        digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-        path = f"fleet/people/{self.id}?body_sha256={digest}{machine and f'&machine={machine}'}"
+        path = f"fleet/people/{self.id}?{_signed(body)}{machine and f'&machine={machine}'}"
         return self._call("people", path, read, body, idempotent=True)
 
     def _call(
@@ -298,6 +298,15 @@ class Application:
         )
 
 
+def _that_runs(command: str) -> dict[str, str]:
+    return {"command": command} if command else {}
+
+
+def _signed(body: Mapping[str, Any]) -> str:
+    """The parameter of a query with the digest of a body: only the query is signed."""
+    return f"body_sha256={hashlib.sha256(json.dumps(body).encode()).hexdigest()}"
+
+
 def path_segment(user_id: str) -> str:
     """A user id quoted for a path. Raises TypeError, or ValueError for an id that would name another path."""
     if not isinstance(user_id, str):
@@ -310,7 +319,10 @@ def path_segment(user_id: str) -> str:
 
 
 def _start_query(
-    methods: Sequence[AuthenticationMethod] | None, duration: int | None, parameters: Mapping[str, str]
+    methods: Sequence[AuthenticationMethod] | None,
+    duration: int | None,
+    parameters: Mapping[str, str],
+    body: Mapping[str, Any],
 ) -> str:
     parts = []
     if methods:
@@ -324,6 +336,8 @@ def _start_query(
             raise ValueError("duration_seconds must be more than 0")
         parts.append(f"duration_seconds={duration}")
     parts += [f"{name}={quote_plus(value)}" for name, value in parameters.items()]
+    if body:
+        parts.append(_signed(body))
     return "?" + "&".join(parts) if parts else ""
 
 

@@ -484,7 +484,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         _BOOLEAN,
         "true",
         "",
-        comment="Whether records say what command sudo, su or doas were called for. Its arguments can hold secrets.",
+        comment="Whether records, and the gateway if there is one, say what command sudo, su or doas were called for. "
+        "Its arguments can hold secrets.",
     ),
     *FOR_SERVICES,
     EXEMPT,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypedDict
 
-from pam_iampass.fleet.view import ToAdmins, ToAll, ToAuditors, ToStaff, View
+from pam_iampass.fleet.view import ToAdmins, ToAll, ToAuditors, ToOwner, ToStaff, View
 
 
 class RecordRow(TypedDict, total=False):
@@ -22,6 +22,7 @@ class RecordRow(TypedDict, total=False):
     service: ToAll[str]
     remote: ToAll[str]
     caller: ToAll[str]
+    command: ToOwner[str]
     asker: ToAll[str]
     approver: ToStaff[str]
     session: ToAll[str]

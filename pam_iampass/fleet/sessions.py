@@ -172,6 +172,7 @@ class RingRow(TypedDict):
     service: ToSelf[str | None]
     remote: ToSelf[str | None]
     caller: ToSelf[str | None]
+    command: ToSelf[str | None]
     purpose: ToSelf[str | None]
     since: ToSelf[datetime]
     seconds_left: ToSelf[int]

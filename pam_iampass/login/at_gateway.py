@@ -69,6 +69,7 @@ class AtGateway:
                 [AuthenticationMethod[name] for name in request.phone.methods],
                 duration,
                 parameters=told,
+                command=request.login.participants.command,
                 deadline=request.deadline,
                 pause=request.application.pause,
             )
@@ -107,6 +108,7 @@ class AtGateway:
                 request.phone.token,
                 code,
                 _told(request),
+                command=request.login.participants.command,
                 deadline=request.deadline,
                 pause=request.application.pause,
             )

@@ -224,10 +224,12 @@ class Start:
     """Seconds after which the session ends."""
     parameters: dict[str, str]
     """The whole query, decoded."""
+    body: dict[str, Any]
 
     @classmethod
-    def of(cls, request: IncomingRequest, *more: str) -> Start:
-        """Raises RefusedRequest. `more` are parameters of the query that IAMPASS itself does not have."""
+    def of(cls, request: IncomingRequest, *more: str, body: tuple[str, ...] = ()) -> Start:
+        """Raises RefusedRequest. `more` are parameters of the query that IAMPASS itself does not have, `body` are
+        members of the body."""
         user = request.user_id()
         parameters = request.parameters("methods", "duration_seconds", *more)
         names = [method.name for method in AuthenticationMethod]
@@ -237,8 +239,8 @@ class Start:
         duration = parameters.get("duration_seconds", str(DEFAULT_DURATION_SECONDS))
         if not _DURATION.fullmatch(duration) or int(duration) > LONGEST_DURATION_SECONDS:
             raise bad_request("BAD_DURATION", f"duration_seconds must be 1 to {LONGEST_DURATION_SECONDS}")
-        request.json()
-        return cls(user, methods, int(duration), parameters)
+        given = request.json(optional=body)
+        return cls(user, methods, int(duration), parameters, given)
 
 
 def started(status: Status, token: str, secret: str, url: str, **more: object) -> Reply:

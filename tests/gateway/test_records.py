@@ -164,7 +164,7 @@ def log(conninfo: str, trusted_folder: Path) -> Callable[..., Result]:
                 Kind.DECISION,
                 "web18",
                 "bob",
-                {**LOGIN, "service": "sudo", "caller": "alice", "outcome": "denied"},
+                {**LOGIN, "service": "sudo", "caller": "alice", "outcome": "denied", "command": "sudo id"},
             ),
             (Kind.ACT, "web18", "", {"what": "host suspend", "caller": "carol"}),
             (
@@ -195,6 +195,7 @@ def test_log_shows_who_where_and_how_it_ended(log: Callable[..., Result]) -> Non
         ["web17", "carol"],
     ]
     assert "\x1b" not in shown.output
+    assert lines[2].endswith("; sudo id")
     assert "host suspend" in lines[3]
     assert "session ended" in lines[4]
 

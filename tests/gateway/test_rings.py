@@ -75,13 +75,15 @@ def test_a_request_is_told_to_whoever_waits_and_then_that_it_is_over(
     assert nothing.rows == []
     waits = wait(alice, nothing.seen)
     assert not waits.done()
-    begun = caller.ask("alice", service="sshd", remote="192.0.2.7", timeout="40").authentication
+    asked = {"service": "sudo", "remote": "192.0.2.7", "timeout": "40"}
+    begun = caller.ask("alice", command="sudo id (in /)", **asked).authentication
     told = waits.result(PATIENCE)
     (row,) = told.rows
     assert row.keys() == {*RingRow.__annotations__}
-    assert {name: row[name] for name in ("host", "service", "remote", "status", "user")} == {
+    assert {name: row[name] for name in ("host", "service", "command", "remote", "status", "user")} == {
         "host": f"name-of-{HOST}",
-        "service": "sshd",
+        "service": "sudo",
+        "command": "sudo id (in /)",
         "remote": "192.0.2.7",
         "status": "asked",
         "user": "alice",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable
 from concurrent.futures import ThreadPoolExecutor
@@ -451,6 +452,34 @@ def test_what_a_host_says_of_a_login_is_kept_in_part_if_it_is_long_and_keeps_nob
     assert details.keys() == told.keys()
     assert max(map(len, details.values())) == 200
     assert details["service"].isprintable()
+
+
+def test_a_command_is_kept_cleaned_and_shortened_and_is_in_the_record(
+    gateway_server: RunningGateway, caller: HostCaller, sandbox: Sandbox
+) -> None:
+    begun = caller.ask("alice", service="sudo", command="sudo \x1b[31m \u202e" + "🔑" * 1300).authentication
+    kept = gateway_server.session(begun).details["command"]
+    assert kept.startswith("sudo \\x1b[31m \\u202e🔑")
+    assert (len(kept), kept.isprintable()) == (1200, True)
+    sandbox.approve("token-of-alice")
+    assert caller.answer(begun) == "active"
+    (record,) = [row for row in gateway_server.records if row.get("outcome") == "approved"]
+    assert record["command"] == kept
+
+
+def test_a_command_that_the_signed_query_does_not_cover_is_refused(
+    caller: HostCaller, sandbox: Sandbox
+) -> None:
+    once = new_request_id()
+    assert caller.start("alice", f"?request_id={once}", {"command": "id"}).status == 400
+    other = hashlib.sha256(b"{}").hexdigest()
+    bodies: tuple[dict[str, Any], ...] = ({"command": "id"}, {"more": "id"}, {"command": ""}, {"command": 1})
+    for body in bodies:
+        assert caller.start("alice", f"?request_id={once}&body_sha256={other}", body).status == 400
+    assert not sandbox.sessions
+    first = caller.ask("alice", once, command="id").authentication
+    assert first["authenticated"] is True
+    assert caller.ask("alice", once, command="rm").authentication["reason"] == "REQUEST_ID_REUSED"
 
 
 # How much

@@ -194,6 +194,7 @@ def written(views: Views, gateway_server: RunningGateway) -> Views:
     async def write(gateway: Gateway, connection: Connection) -> None:
         for name, other in (("alice", "bob"), ("bob", "alice")):
             fields = {"outcome": "approved", "caller": other, "asker": other, "wrong_code": "1"}
+            fields["command"] = "sudo id (in /)"
             await records.write(connection, Kind.DECISION, host=HERE, person=name, **fields)
             await records.write(connection, Kind.ACT, person=name, what="bypass", caller="zoe", tty="pts/1")
             await records.write(connection, Kind.ALERT, person=name, reason="look", approver=other)
@@ -210,6 +211,7 @@ def test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names(writt
         ("alice", "act", "zoe"),
     ]
     assert set().union(*own) <= {*RECORDS.fields[Role.SELF]}
+    assert own[0]["command"] == "sudo id (in /)"
     assert written.records(actor(Role.SELF), "bob") == own[:1], "a filter shows no more"
     helped = written.records(actor(Role.HELPDESK, name="zoe", helps=("staff",)))
     assert [(row["person"], row["kind"]) for row in helped] == [
@@ -217,9 +219,11 @@ def test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names(writt
         ("alice", "act"),
         ("alice", "alert"),
     ]
+    assert not any("command" in row for row in helped)
     for role in OF_ALL:
         everything = written.records(actor(role))
         assert [row["person"] for row in everything] == ["alice"] * 3 + ["bob"] * 3 + [""]
+        assert everything[0]["command"] == "sudo id (in /)"
         assert ("wrong_code" in everything[0], everything[1]["tty"]) == (False, "pts/1")
 
 

@@ -165,7 +165,7 @@ MUTANTS = {
         ),
         Mutant(
             "IAMPASS itself is believed that it has sent nothing",
-            "if parameters and not self.origin.gateways:",
+            "if (parameters or command) and not self.origin.gateways:",
             "if False:",
             "test_a_plain_server_gets_no_parameters",
         ),
@@ -571,6 +571,18 @@ MUTANTS = {
             "if configuration.settings.show_command:",
             "if True:",
             "test_the_record_has_the_command_unless_the_settings_leave_it_out[false]",
+        ),
+        Mutant(
+            "the body of a start, which has the command, is not covered by the signature",
+            'if start.body or "body_sha256" in given:',
+            'if "body_sha256" in given:',
+            "test_a_command_that_the_signed_query_does_not_cover_is_refused",
+        ),
+        Mutant(
+            "the help desk reads the commands of the people whom it helps",
+            "command: ToOwner[str]",
+            "command: ToAll[str]",
+            "test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names",
         ),
     ),
     "The output of a command holds nothing of ours": (

@@ -271,7 +271,8 @@ def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_ann
     first, second = ringing("r1"), {**ringing("r2"), "host": "db.example.com"}
     gateway.rings, gateway.rows["sessions"] = [first, second], ()
     part = gateway.get("/rings?seen=other&asked=r1")
-    assert part.words.endswith("ended here. db.example.com asks for you: sshd from 203.0.113.7.")
+    said = "asks for you: sshd from 203.0.113.7, to run sudo apt upgrade (in /home/alice)."
+    assert part.words.endswith(f"ended here. db.example.com {said}")
     assert part.words.count("asks for you:") == 1
     assert part.all("input", "value").count("/") == 2, "the acts lead back to the page"
     (again,) = part.all("section", "hx-get")
@@ -289,8 +290,11 @@ def test_a_request_that_is_over_keeps_its_place_without_a_button_and_others_do_n
     part = gateway.get("/rings?seen=other&asked=r1.r2.r3")
     assert part.all("li", "data-request") == ["r1", "r2", "r3", "r4"]
     assert part.all("input", "value").count("r1") == 0, "nothing can be done about what is over"
-    assert f"{HOST} sshd by root from 203.0.113.7 denied since" in part.words
-    assert f"asks for you: sshd from 203.0.113.7. {HOST}: denied." in part.words
+    assert (
+        f"{HOST} sshd by root from 203.0.113.7 Runs sudo apt upgrade (in /home/alice) denied since"
+        in part.words
+    )
+    assert f"to run sudo apt upgrade (in /home/alice). {HOST}: denied." in part.words
     assert gateway.get("/rings?seen=other&asked=r2").all("li", "data-request") == ["r2", "r3", "r4"]
     assert gateway.get("/").all("li", "data-request") == ["r3", "r4", "r2"], (
         "the one on the phone comes first"
@@ -324,6 +328,16 @@ def test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_one
     assert part.all("section", "id") == ["rings", "logins"]
     assert "A login of yours" not in part.words
     assert gateway.by_themselves == ["sessions"] * 3
+
+
+def test_what_a_login_runs_is_on_its_card_in_its_record_and_said(gateway: ScriptedGateway) -> None:
+    part = gateway.get("/rings?seen=other&known=")
+    runs = "sudo apt upgrade (in /home/alice)"
+    assert f"Runs {runs}" in part.words
+    assert f"to run {runs}." in part.words
+    gateway.rings = [ringing(command=None)]
+    assert "Runs" not in gateway.get("/rings?seen=more").words
+    assert "Runs sudo id (in /)" in gateway.get("/").words
 
 
 def test_what_a_help_desk_asks_can_only_be_denied_on_the_phone(gateway: ScriptedGateway) -> None:

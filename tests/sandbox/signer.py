@@ -10,8 +10,10 @@ import json
 import secrets
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import quote_plus, urlsplit
 
@@ -117,9 +119,9 @@ class Signer(Generic[S]):
     def get(self, target: str) -> Reply:
         return self.send("GET", target, self.application(target))
 
-    def start(self, user: str, query: str = "") -> Reply:
+    def start(self, user: str, query: str = "", body: Mapping[str, Any] = MappingProxyType({})) -> Reply:
         path = f"/authentication/authenticate_user/{self.sandbox.application_id}/{quote_plus(user)}"
-        return self.post(path + query, {})
+        return self.post(path + query, dict(body))
 
     def session(self, method: str, begun: Any, key: str) -> Reply:
         """Poll (GET, status_url) or end (POST, logout_url) what a start answered."""

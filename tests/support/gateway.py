@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import json
 import os
 import socket
 import ssl
@@ -249,10 +251,13 @@ class RunningGateway:
 class HostCaller(Signer[Server]):
     """Calls a gateway as its host."""
 
-    def ask(self, person: str, request_id: str = "", **parameters: str) -> Reply:
+    def ask(self, person: str, request_id: str = "", command: str = "", **parameters: str) -> Reply:
         """A start with a request id, a new one unless it is given."""
+        body = {"command": command} if command else {}
         parameters["request_id"] = request_id or new_request_id()
-        return self.start(person, f"?{urlencode(parameters)}")
+        if body:
+            parameters["body_sha256"] = hashlib.sha256(json.dumps(body).encode()).hexdigest()
+        return self.start(person, f"?{urlencode(parameters)}", body)
 
     def wait(self, begun: Any, version: int | str, seconds: int | str = 25) -> Reply:
         """The answer to a poll that waits until the session has another version."""

@@ -48,6 +48,7 @@ def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
 def ringing(id: str = "r1", **fields: Any) -> dict[str, Any]:
     """A request that asks alice."""
     asked = login(id, **{"status": "asked", "seconds_left": 50, "since": _ago(5), "caller": "root", **fields})
+    asked.setdefault("command", "sudo apt upgrade (in /home/alice)")
     return {name: value for name, value in asked.items() if name not in ("is_helped", "asker")}
 
 
@@ -150,7 +151,13 @@ ROWS: Mapping[str, Sequence[Row]] = {
         ),
         _record(9000, "decision", outcome="approved", service="sshd", remote="203.0.113.7", asker="bob"),
         _record(
-            8000, "decision", outcome="denied", service="sshd", caller="root", reason="denied on the phone"
+            8000,
+            "decision",
+            outcome="denied",
+            service="sudo",
+            caller="root",
+            command="sudo id (in /)",
+            reason="denied on the phone",
         ),
         _record(7000, "decision", service="sshd", event="session_ended", reason="logged out"),
         _record(6500, "report", number=120),

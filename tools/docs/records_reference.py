@@ -172,7 +172,8 @@ FIELDS = {
     "IAMPASS_COMMAND": (
         "text",
         "the command line of sudo, su or doas, quoted as for a shell, and the folder. Of a long one, the beginning and "
-        "the end. Missing with `show_command: false`. It does not say what a script contains",
+        "the end. Missing with `show_command: false`. It does not say what a script contains. On a gateway, as the "
+        "host has said it",
     ),
     "IAMPASS_ELAPSED_MS": (
         "number",

@@ -141,6 +141,7 @@ def _row(session: HostSession, left: float, *, asks: bool) -> RingRow:
         "service": details.get("service"),
         "remote": details.get("remote"),
         "caller": details.get("caller"),
+        "command": details.get("command"),
         "purpose": details.get("purpose"),
         "since": session.began_at,
         "seconds_left": max(round(left), 0),

@@ -160,7 +160,7 @@ async def act(
 def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mapping[str, str]) -> None:
     """Write the record to the journal, in the fields of a host's records and IAMPASS_HOST, and count it."""
     values: dict[str, str | None] = {"host": host, "user": person, "approver": person}
-    for name in ("outcome", "reported", "service", "caller", "session", "login", "elapsed_ms"):
+    for name in ("outcome", "reported", "service", "caller", "session", "login", "elapsed_ms", "command"):
         values[name] = fields.get(name)
     values["rhost"] = fields.get("remote")
     if kind is Kind.DECISION and "outcome" in fields:

@@ -166,10 +166,11 @@ class AskedCode:
         request_id = given.get("request_id", "")
         if not asked_start.is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
-        code = read(text_of(request.json("code"), "code"))
+        body = request.json("code", optional=("command",))
+        code = read(text_of(body, "code"))
         if code is None:
             raise bad_request("BAD_CODE", "code must have the form of a recovery code")
-        details = asked_start.details_of(given)
+        details = asked_start.details_of(given, body)
         gives_up_at = came_at + asked_start.seconds_of(given, _LONGEST_SECONDS)
         return cls(person, code, request_id, asked_start.machine_of(given), gives_up_at, details)
 

@@ -220,6 +220,7 @@ def _as_on_a_host(record: Record) -> AuditRecord:
         person=person,
         login=fields.get("login", ""),
         key=fields.get("key", ""),
+        command=fields.get("command", ""),
     )
 
 
@@ -227,7 +228,8 @@ def _row(record: AuditRecord) -> Row:
     style = _STYLES.get(record.kind) or ("green" if record.let_in else "red")
     if record.kind == "session":
         style = "cyan"
-    reason = "; ".join(filter(None, (record.reason, f"session {record.session}" if record.session else "")))
+    session = f"session {record.session}" if record.session else ""
+    reason = "; ".join(filter(None, (record.reason, session, record.command)))
     return (
         moment(record.time.timestamp()),
         (record.host or "-", "bold"),

@@ -7,9 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pam_iampass.client.status import AuthenticationMethod
-from pam_iampass.server.messages import IncomingRequest, Start, bad_request
+from pam_iampass.server.messages import IncomingRequest, Start, bad_request, text_of
+from pam_iampass.server.serving import require_digest
 from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
@@ -17,6 +19,9 @@ _OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
 
 PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
 """The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
+
+_LONGEST_COMMAND = 1200
+"""Characters. No host of ours sends more."""
 
 SHORTEST_REQUEST_SECONDS = 15
 """A phone rings for this long at least, unless its host ends the request: else nobody could cancel it."""
@@ -45,8 +50,10 @@ class AskedStart:
     @classmethod
     def of(cls, request: IncomingRequest) -> AskedStart:
         """The start for which a request asks. Raises RefusedRequest."""
-        start = Start.of(request, *PARAMETERS)
+        start = Start.of(request, *PARAMETERS, "body_sha256", body=("command",))
         given = start.parameters
+        if start.body or "body_sha256" in given:
+            require_digest(request, given.get("body_sha256", ""))
         request_id, machine = given.get("request_id"), machine_of(given)
         if request_id is not None and not is_request_id(request_id):
             raise bad_request("BAD_REQUEST_ID", "request_id must be 22 characters of base64url")
@@ -59,14 +66,16 @@ class AskedStart:
             request_id,
             machine,
             between_hosts(given.get("connection", "")),
-            details_of(given),
+            details_of(given, start.body),
             hashlib.sha256(json.dumps([start.user, sorted(given.items())]).encode()).digest(),
         )
 
 
-def details_of(given: Mapping[str, str]) -> dict[str, str]:
-    """The details of the login in the parameters of a request."""
-    return {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
+def details_of(given: Mapping[str, str], body: dict[str, Any]) -> dict[str, str]:
+    """The details of the login in the parameters of a request, and what it runs, in the body. Raises RefusedRequest."""
+    details = {name: clean(given[name], 200) for name in _OF_LOGIN if name in given}
+    command = text_of(body, "command")
+    return details if command is None else {**details, "command": clean(command, _LONGEST_COMMAND)}
 
 
 def seconds_of(given: Mapping[str, str], otherwise: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.client.talk import polled, started
 from tests.support.deadline import TIMEOUT
+from tests.support.door import AccountDoor
 from tests.support.scripted_server import (
     Request,
     Scripted,
@@ -238,6 +241,29 @@ def test_each_request_has_an_id_of_its_own(world: Setting) -> None:
             query(request)["request_id"] for request in server.requests if "request_id" in request.target
         ]
         assert len(set(starts)) == 2
+
+
+@pytest.mark.parametrize("shown", ["true", "false"])
+def test_the_gateway_is_told_what_sudo_runs_unless_the_settings_leave_it_out(
+    world: Setting, shown: str
+) -> None:
+    arguments = b"echo\0" + "🔑".encode() * 25_000 + b"\0"
+    command = f"{len(arguments)}:{arguments[:600].hex()}:{arguments[-300:].hex()}"
+    world.door_class = AccountDoor
+    with gateway(world) as server:
+        world.configure(gateways=f"[{server.url}]", application_id=HOST, show_command=shown)
+        approving(server)
+        sudo = {"service": "sudo", "ruser": ME, "uid": str(os.geteuid()), "program": "/usr/bin/sudo"}
+        told = world.login("always", answers=(), command=command, folder="/srv", **sudo)
+        assert told.code == PamCode.SUCCESS
+        request = server.requests[0]
+        body = json.loads(request.body)
+        assert (body == {}) == (shown == "false")
+        if body:
+            assert query(request)["body_sha256"] == hashlib.sha256(request.body).hexdigest()
+            assert body["command"].startswith("sudo echo $'🔑")
+            assert "[100,006 bytes]" in body["command"]
+        assert "echo" not in request.target
 
 
 def test_iampass_itself_is_told_nothing(world: Setting) -> None:

@@ -52,14 +52,14 @@ def test_a_start_is_read_as_it_was_meant(user: str) -> None:
     methods = [AuthenticationMethod.device, AuthenticationMethod.facial]
     request = received(APPLICATION.start(user, methods, 60))
     assert Start.of(request) == Start(
-        user, ("device", "facial"), 60, {"methods": "device,facial", "duration_seconds": "60"}
+        user, ("device", "facial"), 60, {"methods": "device,facial", "duration_seconds": "60"}, {}
     )
     assert request.segments[2] == "web-1"
     assert request.signed_url.startswith("iam.example:8443/authentication/authenticate_user/web-1/")
 
 
 def test_a_start_without_wishes_leaves_the_methods_to_the_service_and_lasts_an_hour() -> None:
-    assert Start.of(received(APPLICATION.start("alice", None, None))) == Start("alice", (), 3600, {})
+    assert Start.of(received(APPLICATION.start("alice", None, None))) == Start("alice", (), 3600, {}, {})
 
 
 def start(
