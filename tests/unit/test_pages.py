@@ -18,7 +18,7 @@ PAGES += sorted(DOCS.glob("**/*.md"))
 DRAWINGS = sorted((DOCS / "images").glob("*.dot"))
 
 TEST = re.compile(
-    r"`(?:tests/)?((?:unit|client|sandbox|gateway(?=/test_)|browser|system|pam|packages|vm)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`"
+    r"`(?:tests/)?((?:unit|client|sandbox|(?:gateway|portal)(?=/test_)|browser|system|pam|packages|vm)/[\w/]+(?:\.py)?)(?:::(test_\w+))?`"
 )
 IMAGE = re.compile(r'<img src="([^"]+)"')
 LABEL = re.compile(r'\blabel="([^"]*)"')
@@ -54,8 +54,31 @@ def test_the_files_and_headings_that_a_page_links_to_exist(page: Path) -> None:
         assert not anchor or anchor in anchors(file), f"{target} has no heading {anchor}"
 
 
-def test_the_threat_model_names_tests() -> None:
-    assert len(TEST.findall((ROOT / "SECURITY.md").read_text())) > 30
+def security() -> tuple[str, str]:
+    """The page about security up to its list of tests, and this list."""
+    page, _, listed = (ROOT / "SECURITY.md").read_text().partition("\n## Tests\n")
+    return page, listed
+
+
+def test_each_attack_has_an_id_and_tests_or_a_reason_why_there_is_none() -> None:
+    page, listed = security()
+    ids = re.findall(r"^\| ([A-Z]+-\d+) \|", page, re.MULTILINE)
+    rows = re.findall(r"^\| (?!id \||-)", page, re.MULTILINE)
+    assert len(set(ids)) == len(rows) > 250
+    entries = re.findall(r"^- ([A-Z]+-\d+):((?:.|\n  )+)", listed, re.MULTILINE)
+    assert [attack for attack, _ in entries] == ids
+    for attack, tests in entries:
+        if not re.fullmatch(r" no test\. [A-Z`].+\.", tests):
+            named = re.findall(r"`.+?`", tests)
+            assert named, attack
+            assert [each for each in named if not TEST.fullmatch(each)] == [], attack
+
+
+def test_the_security_page_can_be_read_at_once() -> None:
+    lines = (ROOT / "SECURITY.md").read_text().splitlines()
+    assert [line for line in lines if len(line) > 400] == []
+    cells = [cell for line in lines if line.startswith("|") for cell in line.split("|")]
+    assert [cell for cell in cells if len(re.findall(r"[.!?]\**(?= |$)", cell.strip())) > 2] == []
 
 
 def test_the_index_is_one_screen() -> None:
