@@ -10,32 +10,32 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Result:
-    """Nothing but that it was done. A subclass says more."""
+    """Nothing. A subclass says more."""
 
 
 @dataclass(frozen=True)
 class Ended(Result):
-    ended: Annotated[int, "how many sessions, or requests on phones, have ended"]
-    errors: Annotated[int, "how many IAMPASS has not ended yet: a gateway goes on with it"]
+    ended: Annotated[int, "how many sessions or requests on phones have ended"]
+    errors: Annotated[int, "how many IAMPASS has not ended yet; a gateway tries again"]
 
 
 @dataclass(frozen=True)
 class LostPhone(Ended):
-    bypasses: Annotated[int, "how many bypasses were ended"]
-    codes_left: Annotated[int, "how many recovery codes are good"]
-    disabled: Annotated[bool, "whether IAMPASS has disabled the phone; if not, a gateway goes on with it"]
+    bypasses: Annotated[int, "how many bypasses have ended"]
+    codes_left: Annotated[int, "how many recovery codes are left"]
+    disabled: Annotated[bool, "whether IAMPASS has disabled the phone; if not, a gateway tries again"]
 
 
 @dataclass(frozen=True)
 class Link(Result):
     url: Annotated[str | None, "the link; null if it was sent"] = field(repr=False)
-    ends_at: Annotated[datetime | None, "until when it is good; null if only IAMPASS knows"] = None
+    ends_at: Annotated[datetime | None, "until when it is valid; null if only IAMPASS knows"] = None
 
 
 @dataclass(frozen=True)
 class Verified(Result):
-    answer: Annotated[str, "`approved`: it is this person who is calling; otherwise `denied` or `over`"]
-    reason: Annotated[str, "why no phone was asked; empty if one was"]
+    answer: Annotated[str, "`approved` (the caller is this person), `denied` or `over`"]
+    reason: Annotated[str, "why no phone was asked; empty if the phone was asked"]
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class Until(Result):
 
 @dataclass(frozen=True)
 class Codes(Result):
-    codes: Annotated[Sequence[str], "the codes, which are shown once"] = field(repr=False)
+    codes: Annotated[Sequence[str], "the codes; the gateway shows them once"] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Number(Result):
-    number: Annotated[int, "how many there were; all recovery codes of a person count as one"]
+    number: Annotated[int, "how many were ended or revoked; all recovery codes of a person count as one"]
 
 
 @dataclass(frozen=True)
 class HostState(Result):
-    status: Annotated[str, "the status that the host has now"]
+    status: Annotated[str, "the new status of the host"]
 
 
 def number_of(number: int, one: str, more: str) -> str:

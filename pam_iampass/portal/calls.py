@@ -20,25 +20,25 @@ SOCKET = Path("/run/iampass-gateway/acts.sock")
 class Error(enum.Enum):
     """Why a call is refused: the HTTP status, and what it means."""
 
-    BAD_BODY = 400, "The body is not a JSON object as it must be."
+    BAD_BODY = 400, "The body is no valid JSON object."
     BAD_FIELD = 400, "A field is missing, unknown or wrong: `parameter` names it."
-    NOT_SIGNED_IN = 401, "The sign-in is not known, or it is over: sign in again."
-    REFUSED = 403, "What was sent as proof does not count: begin again. It is not said why."
-    NOT_PERMITTED = 403, "Whoever has signed in may not do or see this."
+    NOT_SIGNED_IN = 401, "The sign-in is unknown or over: sign in again."
+    REFUSED = 403, "The proof is not accepted: begin again. The answer does not say why."
+    NOT_PERMITTED = 403, "The person may not do or see this."
     UNKNOWN_CALL = 404, "There is no such call."
     WRONG_METHOD = 405, "All calls are POST."
-    TOO_SLOW = 408, "The body was not complete in time. There is no JSON in this answer."
-    ACT_REFUSED = 409, "Nothing was done, since it cannot be done now: `detail` says why, and what to do."
-    TOO_LARGE = 413, "The body is too large. There is no JSON in this answer."
+    TOO_SLOW = 408, "The body was not complete in time. This answer has no JSON."
+    ACT_REFUSED = 409, "Nothing was done, because it is not possible now. `detail` says why, and what to do."
+    TOO_LARGE = 413, "The body is too large. This answer has no JSON."
     BUSY = (
         429,
-        "Too much at the same time, or within a minute, by this sign-in, link or person, or by strangers: wait.",
+        "This sign-in, link or person, or all strangers together, made too many calls at a time or in a minute: wait.",
     )
-    RESTORED = 503, "The database is an old copy that nobody has confirmed: nothing is answered."
-    DATABASE_AWAY = 503, "The database did not do it: nothing was done."
-    IAMPASS_AWAY = 503, "IAMPASS did not do it. What the act changes at the gateway was done."
-    UNKNOWN_OUTCOME = 503, "It may have been done, or not: look before it is done again."
-    STOPPING = 503, "The gateway stops: ask again."
+    RESTORED = 503, "The database is an old copy that nobody has confirmed. The gateway answers nothing."
+    DATABASE_AWAY = 503, "The database failed. Nothing was done."
+    IAMPASS_AWAY = 503, "IAMPASS failed. What the act changes at the gateway was done."
+    UNKNOWN_OUTCOME = 503, "The act may have been done or not: look before you repeat it."
+    STOPPING = 503, "The gateway stops: call again."
 
     @property
     def status(self) -> int:
@@ -68,86 +68,92 @@ COMMON = (
 
 # Answers
 
+PERSON = "the name of the person who has signed in, or whom the link is for"
+ROLES = "the roles of this sign-in, besides the person's own"
+CONFIRMED = (
+    "false: the gateway answers nothing else until the person has approved the passkey on the phone"
+    " (`passkey_confirm`)"
+)
+
 
 @dataclass(frozen=True)
 class Options:
-    options: Annotated[Mapping[str, Any], "what the browser passes on to `navigator.credentials`, as JSON"]
+    options: Annotated[Mapping[str, Any], "for `navigator.credentials` in the browser, as JSON"]
 
 
 @dataclass(frozen=True)
 class LinkOptions(Options):
-    person: Annotated[str, "whom the link is for"]
-    phone: Annotated[bool, "whether the phone has to approve it as well: `/link/ring`"]
+    person: Annotated[str, PERSON]
+    phone: Annotated[bool, "whether the person must also approve on the phone: `/link/ring`"]
 
 
 @dataclass(frozen=True)
 class SignedIn:
-    token: Annotated[str, "the token of the sign-in, for all further calls; the cookie's content"] = field(
+    token: Annotated[str, "the token of the sign-in, for all further calls; the content of the cookie"] = field(
         repr=False
     )
-    person: Annotated[str, "who has signed in"]
-    roles: Annotated[Sequence[str], "the roles that count in this sign-in, besides the person's own"]
-    ends_at: Annotated[datetime, "when it ends; it ends earlier without use"]
-    confirmed: Annotated[
-        bool,
-        "false: nothing else is answered before the passkey was approved on the phone (`passkey_confirm`)",
-    ]
+    person: Annotated[str, PERSON]
+    roles: Annotated[Sequence[str], ROLES]
+    ends_at: Annotated[datetime, "when the sign-in ends; without use it ends earlier"]
+    confirmed: Annotated[bool, CONFIRMED]
 
 
 @dataclass(frozen=True)
 class SignInShown:
-    person: Annotated[str, "who has signed in"]
-    roles: Annotated[Sequence[str], "the roles that count in this sign-in, besides the person's own"]
-    confirmed: Annotated[bool, "as in the answer to `/sign-in`"]
+    person: Annotated[str, PERSON]
+    roles: Annotated[Sequence[str], ROLES]
+    confirmed: Annotated[bool, CONFIRMED]
     id: Annotated[str, "the id of the sign-in, for `sign_in_end`"]
 
 
 @dataclass(frozen=True)
 class Ringing:
     phone: Annotated[str | None, "the id of the request; null if the phone was not asked"]
-    reason: Annotated[str | None, "why the phone was not asked"]
-    seconds: Annotated[float, "how long to wait before it can be asked; 0 if that is not known"]
+    reason: Annotated[
+        str | None,
+        "why the phone was not asked: a reason of [a start](gateway-protocol.md#a-start-that-is-refused)",
+    ]
+    seconds: Annotated[float, "after how many seconds the phone can be asked; 0: not known"]
 
 
 @dataclass(frozen=True)
 class PhoneAnswer:
     state: Annotated[
-        str, "`waits` (other requests come first), `asked`, or how it has ended: `approved`, `denied`, `over`"
+        str, "`waits` (other requests come first), `asked`, or how the request ended: `approved`, `denied`, `over`"
     ]
 
 
 @dataclass(frozen=True)
 class Registered:
-    person: Annotated[str, "whose passkey it is. Nobody is signed in by that"]
+    person: Annotated[str, PERSON]
 
 
 @dataclass(frozen=True)
 class Done:
-    result: Annotated[Mapping[str, Any], "what the act results in: see below"]
+    result: Annotated[Mapping[str, Any], "the [result of the act](#results-of-acts)"]
     repeated: Annotated[
         bool,
-        "true: the act was done before, by a call with the same `once`, and this is the result of that call; null in"
-        " place of what is shown once",
+        "true: an earlier call with the same `once` did the act, and `result` is its result, with null for links and"
+        " codes",
     ]
 
 
 @dataclass(frozen=True)
 class Rows:
-    rows: Annotated[Sequence[Mapping[str, Any]], "the rows: see below"]
-    more: Annotated[bool, "whether there are more, which were left out"]
+    rows: Annotated[Sequence[Mapping[str, Any]], "the rows of the [view](#views)"]
+    more: Annotated[bool, "whether there are more rows"]
 
 
 @dataclass(frozen=True)
 class RingingNow:
     rows: Annotated[
         Sequence[Mapping[str, Any]],
-        "the requests that are on the phone (`status`: `asked`), or wait for their turn (`waits`), and those that ended"
-        " within the last 10 s (`approved`, `denied`, or `over` without an answer; `seconds_left` is what is left of"
-        " these 10 s), the oldest first; `user` is whose login it is: another person's if the person is to approve it"
-        " as the second one",
+        "the requests of the person, the oldest first. `status`: on the phone (`asked`), waiting (`waits`), or ended"
+        " within the last 10 s (`approved`, `denied`, or `over` without an answer). `seconds_left`: what is left of"
+        " these 10 s. `user`: who logs in, also if the person approves as the second one",
     ]
     seen: Annotated[
-        str, "stands for these requests and the person's open logins, to be sent with the next call"
+        str, "stands for these requests and the person's open logins; send it with the next call"
     ]
 
 
@@ -162,26 +168,19 @@ HOW_TO_USE_CODES = (
 
 # Calls
 
-TOKEN = "the token of the sign-in"  # noqa: S105
-LINK = "what stands behind `#` in the link"
-BINDING = (
-    "32 random bytes in base64url, which the browser has in a cookie: the challenge is good with them only"
-)
-REMOTE = "the IP address of the browser: limits and records go by it"
-ANSWER = "what the browser has answered to the options (`PublicKeyCredential.toJSON()`)"
-ACT = "the act's name: [acts.md](../reference/acts.md)"
+TOKEN = "the token of the sign-in; for a link, the part of the link after `#`"  # noqa: S105
+BINDING = "32 random bytes in base64url, from a cookie of the browser. The challenge is valid only with them"
+REMOTE = "the IP address of the browser, for limits and records"
+ANSWER = "the browser's answer to the options (`PublicKeyCredential.toJSON()`)"
+ACT = "the name of the [act](../reference/acts.md)"
 PARAMETERS = "its parameters"
-ONCE = (
-    "the id of the act, 16 random hexadecimal digits, made with the page. In one sign-in, an act with this id is done"
-    " once; the touch covers the id"
-)
-PHONE = "the id of the request on the phone"
-APPROVED = "the id of a request that was approved on the phone, where that is needed"
+ONCE = "the id of the act, 16 random hexadecimal digits. The gateway does an act with this id once in a sign-in"
+PHONE = "the id of the request on the phone. An act or a link that needs the phone must send an approved one"
 
 
 @dataclass(frozen=True)
 class Call(Generic[A]):
-    """What is sent; A is what is answered. A field that is None is not sent."""
+    """The fields of a call; A has those of its answer. A field that is None is not sent."""
 
     PATH: ClassVar[str]
     ANSWER: ClassVar[type[Any]]
@@ -196,67 +195,67 @@ class Call(Generic[A]):
 
 @dataclass(frozen=True)
 class BeginSignIn(Call[Options], path="/sign-in/challenge"):
-    """What a browser is asked for so that somebody signs in. No name is given: the passkey says who it is."""
+    """Begins a sign-in. The call has no name: the passkey says who signs in."""
 
     binding: Annotated[str, BINDING]
 
 
 @dataclass(frozen=True)
 class SignIn(Call[SignedIn], path="/sign-in", errors=(Error.REFUSED,)):
-    """Sign in with a passkey."""
+    """Signs a person in with a passkey."""
 
     binding: Annotated[str, BINDING]
     answer: Annotated[Mapping[str, Any], ANSWER]
     remote: Annotated[str, REMOTE]
-    agent: Annotated[str, "the browser, as it says itself"] = ""
+    agent: Annotated[str, "the browser, as it calls itself: one line of 500 characters at most"] = ""
 
 
 @dataclass(frozen=True)
 class ShowSignIn(Call[SignInShown], path="/sign-in/show", errors=(Error.NOT_SIGNED_IN,)):
-    """Whose sign-in this is, also before its passkey is confirmed. This keeps no sign-in from ending."""
+    """Says whose sign-in this is, also before its passkey is confirmed. The call does not extend the sign-in."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class OpenLink(Call[LinkOptions], path="/link/challenge", errors=(Error.REFUSED, Error.ACT_REFUSED)):
-    """What a browser is asked for to make the passkey that a link registers. The link stays good."""
+    """Begins a registration with a link. The link stays valid."""
 
-    token: Annotated[str, LINK] = field(repr=False)
+    token: Annotated[str, TOKEN] = field(repr=False)
     binding: Annotated[str, BINDING]
 
 
 @dataclass(frozen=True)
 class RingForLink(Call[Ringing], path="/link/ring", errors=(Error.REFUSED,)):
-    """Have the person whom a link is for asked on the phone. Limits are those of logins."""
+    """Asks the person of a link on the phone, within the limits of logins."""
 
-    token: Annotated[str, LINK] = field(repr=False)
+    token: Annotated[str, TOKEN] = field(repr=False)
     remote: Annotated[str, REMOTE]
 
 
 @dataclass(frozen=True)
 class WaitForLink(Call[PhoneAnswer], path="/link/answer", errors=(Error.REFUSED,)):
-    """What the person has answered on the phone, as soon as it is known."""
+    """Waits up to 25 s for the answer on the phone."""
 
-    token: Annotated[str, LINK] = field(repr=False)
+    token: Annotated[str, TOKEN] = field(repr=False)
     phone: Annotated[str, PHONE]
 
 
 @dataclass(frozen=True)
 class UseLink(Call[Registered], path="/link", errors=(Error.REFUSED, Error.ACT_REFUSED)):
-    """Register a passkey with a link, which is used up."""
+    """Registers a passkey and uses up the link. The call signs nobody in."""
 
-    token: Annotated[str, LINK] = field(repr=False)
+    token: Annotated[str, TOKEN] = field(repr=False)
     binding: Annotated[str, BINDING]
     answer: Annotated[Mapping[str, Any], ANSWER]
-    label: Annotated[str, "how the person calls the passkey"]
+    label: Annotated[str, "the name that the person gives the passkey"]
     remote: Annotated[str, REMOTE]
-    phone: Annotated[str | None, APPROVED] = None
+    phone: Annotated[str | None, PHONE] = None
 
 
 @dataclass(frozen=True)
 class BeginAct(Call[Options], path="/act/challenge", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
-    """What a browser is asked for so that the person agrees to just this act, with a touch of a passkey."""
+    """Begins the touch of a passkey with which the person confirms exactly this act."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
     act: Annotated[str, ACT]
@@ -276,7 +275,7 @@ class DoAct(
         Error.IAMPASS_AWAY,
     ),
 ):
-    """Carry out an act."""
+    """Carries out an act."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
     act: Annotated[str, ACT]
@@ -285,9 +284,9 @@ class DoAct(
     remote: Annotated[str, REMOTE]
     touch: Annotated[
         Mapping[str, Any] | None,
-        "as `answer`: the touch with which the person agrees, where the act needs one",
+        "as `answer`: the touch, if the act needs one",
     ] = None
-    phone: Annotated[str | None, APPROVED] = None
+    phone: Annotated[str | None, PHONE] = None
 
 
 @dataclass(frozen=True)
@@ -296,14 +295,14 @@ class BeginPasskey(
     path="/passkey/challenge",
     errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED, Error.ACT_REFUSED),
 ):
-    """What a browser is asked for to make a further passkey of whoever has signed in, for the act `passkey_add`."""
+    """Begins the registration of a further passkey, for the act `passkey_add`."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class RingForAct(Call[Ringing], path="/phone/ring", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
-    """Have whoever has signed in asked on the own phone whether an act may be carried out."""
+    """Asks the person who has signed in on their own phone whether the act may be carried out."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
     act: Annotated[str, ACT]
@@ -312,7 +311,7 @@ class RingForAct(Call[Ringing], path="/phone/ring", errors=(Error.NOT_SIGNED_IN,
 
 @dataclass(frozen=True)
 class WaitForPhone(Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SIGNED_IN, Error.REFUSED)):
-    """What the person has answered on the phone, as soon as it is known."""
+    """Waits up to 25 s for the answer on the phone."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
     phone: Annotated[str, PHONE]
@@ -320,19 +319,19 @@ class WaitForPhone(Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SI
 
 @dataclass(frozen=True)
 class WaitForRings(Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
-    """What asks whoever has signed in on the phone now, once that is something else than was seen, or other logins of
-    theirs are open (the view `sessions` has them), or after 20 s. This keeps no sign-in from ending. After BUSY, wait
+    """Returns the requests on the phone of the person who has signed in: when they or the person's open logins (the
+    view `sessions`) differ from `seen`, otherwise after 20 s. The call does not extend the sign-in. After `BUSY`, wait
     for some seconds."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
-    seen: Annotated[str, "`seen` of the last answer; without, it is answered at once"] = ""
+    seen: Annotated[str, "`seen` of the last answer; without it, the answer comes at once"] = ""
 
 
 @dataclass(frozen=True)
 class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
-    """Read a view: of the rows that exist, those that the person may see, with the fields that they may see."""
+    """Reads the rows of a view that the person may see, with the fields that they may see."""
 
     token: Annotated[str, TOKEN] = field(repr=False)
-    view: Annotated[str, "the view's name, see below"]
-    filter: Annotated[Mapping[str, Any], "which rows, see below"] = field(default_factory=dict)
-    by_itself: Annotated[bool, "whether the page asks by itself: that keeps no sign-in from ending"] = False
+    view: Annotated[str, "the name of the [view](#views)"]
+    filter: Annotated[Mapping[str, Any], "which rows of the [view](#views)"] = field(default_factory=dict)
+    by_itself: Annotated[bool, "true: the page refreshes itself, and the call does not extend the sign-in"] = False

@@ -3,75 +3,94 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Callable, get_args, get_origin, get_type_hints
 
 from pam_iampass.fleet import DECLARED
-from pam_iampass.gateway.serving.acts_service import BOUNDS
+from pam_iampass.gateway.serving.acts_service import (
+    BOUNDS,
+    MOST_AT_ONCE,
+    MOST_HELD,
+    MOST_HELD_OF_ONE,
+    MOST_OF_STRANGERS,
+    STRANGERS_WAIT,
+)
 from pam_iampass.gateway.serving.acts_views import MOST, VIEWS
 from pam_iampass.portal.calls import COMMON, Call, Error
 
 _HEAD = f"""\
 <!-- Made by `make pages` from `pam_iampass/portal/calls.py`, `gateway/serving/acts_views.py` and `fleet/`. -->
-# The calls of the portal
+# The calls of the portal: what the portal asks a gateway
 
-`pam-iampass-gateway serve-acts` answers these calls at `/run/iampass-gateway/acts.sock`. Only the user
-`_iampass-portal` and root can connect (the socket's mode, and the kernel's word about the peer). The service is a
-process of its own beside `pam-iampass-gateway serve`, with its own connections to the database: what the portal asks
-for holds up no login. It is off until `portal` is in the settings and somebody switches its socket on:
+The portal is a process without rights of its own. For everything that it shows and does, it calls a gateway at
+`/run/iampass-gateway/acts.sock`. This page lists these calls, for authors of another portal and for reviewers.
+`pam_iampass/portal/gateway.py` is a client.
+
+**Who can connect**: the user `_iampass-portal` and root, by the mode of the socket and by the peer that the kernel names.
+The gateway does not trust the portal. It checks each call as an attacker's, and demands proof from the person.
+[portal.md](../fleet/portal.md#what-a-portal-that-was-taken-over-can-do) says what an attacker in the portal can do.
+
+**Which process answers**: `pam-iampass-gateway serve-acts`, apart from `pam-iampass-gateway serve`, so that calls of the
+portal hold up no login. To switch it on, write `portal` into the settings, then:
 
     systemctl enable --now pam-iampass-gateway-acts.socket
 
-The first call starts the service. `systemctl restart pam-iampass-gateway` restarts it, too, so that both have read the
-same settings.
+The first call starts the process. `systemctl restart pam-iampass-gateway` restarts both, so that both read the same
+settings.
 
-The portal is not trusted. What it sends is checked as if it came from an attacker; that it is the portal proves nothing
-about the person. While somebody else controls it, it is everybody who uses it: it can do what they can do with the
-touches that they make, and it approves no login. It is told neither why a proof was refused nor whether a name exists
-that the person may not see.
+## A call
 
-Each call is HTTP, a POST with a JSON object (`Content-Type: application/json`) of {BOUNDS.body // 1024} KiB at most,
-and is answered with a JSON object. Fields that are not listed, repeated keys and `null` are errors. An error is
-answered with its HTTP status and
+A call is HTTP: a POST with a JSON object (`Content-Type: application/json`), answered with a JSON object. Unknown fields,
+repeated keys and `null` are errors. Times are ISO 8601 with an offset; durations are seconds.
+
+| limit | value |
+| --- | --- |
+| body | {BOUNDS.body // 1024} KiB |
+| connections | {BOUNDS.of_one_address} of the portal, {BOUNDS.connections} in all |
+| a complete request | within {BOUNDS.seconds:.0f} s |
+| calls of one sign-in, or of one link, at a time | {MOST_AT_ONCE} |
+| calls without a token, or with an unknown one, at a time | {MOST_OF_STRANGERS}, and {STRANGERS_WAIT} that wait |
+| calls that wait for a phone | {MOST_HELD}, and {MOST_HELD_OF_ONE} for one person. Others are answered at once |
+
+An [error](#errors) has its HTTP status and a body such as this. `parameter` is there only with `BAD_FIELD`: the name of a
+field, or of a member of one (`parameters.person`, `filter.since`).
 
     {{"error": "BAD_FIELD", "detail": "is no IP address", "parameter": "remote"}}
-
-`parameter` is there only with BAD_FIELD: a field, or a member of one (`parameters.person`, `filter.since`). Times are
-ISO 8601 with an offset; durations are seconds. The portal has {BOUNDS.of_one_address} connections at most, and a
-request must be complete within {BOUNDS.seconds:.0f} s.
-
-`pam_iampass/portal/gateway.py` is a client of these calls.
 """
 
 _ORDER = """
 ## In which order
 
-**Signing in**: `/sign-in/challenge`, `navigator.credentials.get()`, `/sign-in`. The token that is answered is the
-cookie.
+| to | call |
+| --- | --- |
+| sign in | `/sign-in/challenge`, in the browser `navigator.credentials.get()`, `/sign-in`. The token goes into the cookie |
+| use a link | `/link/challenge`; if it answers `phone: true`, `/link/ring`, and `/link/answer` until `approved`; in the browser `navigator.credentials.create()`; `/link` |
+| do an act | `/act`. If it needs a touch ([acts.md](../reference/acts.md)): before it `/act/challenge` with the same parameters, and in the browser `navigator.credentials.get()`. If it needs the phone: first of all `/phone/ring`, and `/phone/answer` until `approved` |
 
-**A link** (`/link#TOKEN`: browsers do not send what stands behind `#`, so the page sends it): `/link/challenge`. With
-`phone`, `/link/ring` and `/link/answer` until the state is `approved`. Then `navigator.credentials.create()` and
-`/link`, which spends the link and signs nobody in.
+A link is `/link#TOKEN`. Browsers do not send the part after `#`, so the page sends it. Challenges and approvals are valid
+for two minutes, once, and only for what they were asked for.
 
-**An act** that needs a touch ([acts.md](../reference/acts.md)): `/act/challenge` with just these parameters,
-`navigator.credentials.get()`, `/act`. If it also needs the phone: `/phone/ring` and `/phone/answer` first. Challenges
-and approvals are good for two minutes, once, and for just what they were asked for.
-
-Each act has an id (`once`) that the page has made. The gateway spends it in the act's transaction, until the sign-in
-ends. A second call with this id, as after a second press of the button, does nothing: it waits for the first outcome
-and reports it, without links and codes. A gateway that has restarted since then does not know the outcome and answers
-`UNKNOWN_OUTCOME`.
+The page makes the id of an act (`once`), and the gateway uses the id up in the transaction of the act. A second call with
+this id, as after a second press of the button, does nothing: it waits for the first outcome and returns that, without
+links and codes. If the gateway has restarted since then, it does not know the outcome, and answers `UNKNOWN_OUTCOME`.
 """
 
 
 def page() -> str:
     """The page."""
+    calls = Call.__subclasses__()
+    answers = list(dict.fromkeys((call.PATH, call.ANSWER) for call in calls))
     parts = [
         _HEAD,
         _ORDER,
         "\n## Calls\n",
-        *map(_call, Call.__subclasses__()),
+        *map(_call, calls),
+        "\n### Fields of calls\n\n",
+        _described("field", ((call.PATH, call) for call in calls)),
+        "\n### Members of answers\n\n",
+        _described("member", answers),
         _views(),
         _results(),
         _errors(),
@@ -80,10 +99,24 @@ def page() -> str:
 
 
 def _call(cls: type[Call[Any]]) -> str:
-    more = ", ".join(f"`{error.name}`" for error in cls.ERRORS)
-    return f"\n### `{cls.PATH}`\n\n{_text(cls)}\n\n{_sent(cls)}\nAnswer:\n\n{_answered(cls.ANSWER)}" + (
-        f"\nErrors, besides those of all calls: {more}.\n" if more else ""
-    )
+    parameters = inspect.signature(cls).parameters
+    optional = [name for name in _declared(cls) if _is_optional(parameters[name])]
+    lines = [
+        ("fields", _listed(name for name in _declared(cls) if name not in optional)),
+        ("optional fields", _listed(optional)),
+        ("answer", _listed(_declared(cls.ANSWER))),
+        ("errors besides those of all calls", _listed(error.name for error in cls.ERRORS)),
+    ]
+    told = "".join(f"- {what}: {names}\n" for what, names in lines if names)
+    return f"\n### `{cls.PATH}`\n\n{_text(cls)}\n\n{told}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _is_optional(parameter: inspect.Parameter) -> bool:
+    return parameter.default is not inspect.Parameter.empty
 
 
 def _declared(of: Callable[..., object]) -> dict[str, tuple[str, str]]:
@@ -96,43 +129,50 @@ def _declared(of: Callable[..., object]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _sent(of: Callable[..., object]) -> str:
-    parameters = inspect.signature(of).parameters
-    rows = []
-    for name, (kind, what) in _declared(of).items():
-        is_needed = parameters[name].default is inspect.Parameter.empty
-        kind = kind.replace(" or null", "")
-        rows.append((f"`{name}`", kind if is_needed else f"{kind}, optional", what))
-    return _table(("field", "type", "what"), rows)
-
-
-def _answered(cls: type[Any]) -> str:
-    rows = ((f"`{name}`", kind, what) for name, (kind, what) in _declared(cls).items())
-    return _table(("member", "type", "what"), rows)
+def _described(title: str, declared: Iterable[tuple[str, Callable[..., object]]]) -> str:
+    """The table of all fields of these calls or views, each once. A name that means several things names them."""
+    paths: dict[tuple[str, str, str], list[str]] = {}
+    for path, of in declared:
+        for name, (kind, what) in _declared(of).items():
+            kind = kind.replace(" or null", "") if title == "field" else kind
+            paths.setdefault((name, kind, what), []).append(path)
+    meanings = Counter(name for name, _, _ in paths)
+    rows = (
+        (f"`{name}`" + (f" ({_listed(found)})" if meanings[name] > 1 else ""), kind, what)
+        for (name, kind, what), found in paths.items()
+    )
+    return _table((title, "type", "what"), rows)
 
 
 def _views() -> str:
-    parts = [
+    rows = ((f"`{name}`", _text(read), _filter(read)) for name, read in VIEWS.items())
+    return (
         "\n## Views\n\nThe fields of the rows, and who sees them: [acts.md](../reference/acts.md)."
-        f" At most {MOST} rows are answered.\n"
-    ]
-    for name, read in VIEWS.items():
-        parts.append(f"\n### `{name}`\n\n{_text(read)}\n")
-        if _declared(read):
-            parts.append(f"\n{_sent(read)}")
-    return "".join(parts)
+        f" An answer has {MOST} rows at most. Fields of a filter are optional unless marked as required.\n\n"
+        f"{_table(('view', 'rows', 'filter'), rows)}\n### Fields of filters\n\n{_described('field', VIEWS.items())}"
+    )
+
+
+def _filter(read: Callable[..., object]) -> str:
+    parameters = inspect.signature(read).parameters
+    return ", ".join(
+        f"`{name}`" + ("" if _is_optional(parameters[name]) else " (required)") for name in _declared(read)
+    )
 
 
 def _results() -> str:
-    rows = []
+    acts: dict[type[Any], list[str]] = {}
     for name, act in sorted(DECLARED.items()):
-        if not act.declared.by:
-            continue
-        told = "; ".join(
-            f"`{member}`: {what}" for member, (_, what) in _declared(act.declared.result).items()
+        if act.declared.by:
+            acts.setdefault(act.declared.result, []).append(name)
+    rows = (
+        (
+            _listed(names),
+            "; ".join(f"`{member}`: {what}" for member, (_, what) in _declared(result).items()) or "empty",
         )
-        rows.append((f"`{name}`", told or "-"))
-    return f"\n## What an act results in\n\n{_table(('act', '`result`'), rows)}"
+        for result, names in acts.items()
+    )
+    return f"\n## Results of acts\n\n{_table(('act', '`result`'), rows)}"
 
 
 def _errors() -> str:

@@ -90,7 +90,7 @@ def view(read: R) -> R:
 
 @view
 async def mine(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
-    """One row with what the person who has signed in has, besides logins and records: passkeys, sign-ins and codes."""
+    """One row about the person who has signed in: passkeys, sign-ins and codes."""
     return await show_own(gateway, connection, actor), False
 
 
@@ -99,12 +99,12 @@ async def people(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    begins: Annotated[str, _PERSON, "how their names begin"] = "",
-    after: Annotated[str, _PERSON, "the last name of the rows before these"] = "",
+    begins: Annotated[str, _PERSON, "the beginning of their names"] = "",
+    after: Annotated[str, _PERSON, "the last name of the previous rows"] = "",
     phone_unseen: Annotated[
         bool,
         flag,
-        "whether only people of whom no phone was seen here, or none since theirs was reported lost",
+        "true: only people of whom no phone was seen, or none since theirs was reported lost",
     ] = False,
 ) -> Rows:
     """People, by name."""
@@ -119,7 +119,7 @@ async def hosts(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    after: Annotated[str, _HOST, "the last name of the rows before these"] = "",
+    after: Annotated[str, _HOST, "the last name of the previous rows"] = "",
 ) -> Rows:
     """Hosts, by name."""
     found, _ = await show_hosts(gateway, connection, actor)
@@ -132,9 +132,9 @@ async def sessions(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, _PERSON, "whose they are"] = "",
+    person: Annotated[str, _PERSON, "of this person"] = "",
 ) -> Rows:
-    """Open sessions, and logins that wait: the oldest first, and children below their parents."""
+    """Open sessions and waiting logins: the oldest first, with the logins that each session covers below it."""
     found = await show_sessions(gateway, connection, actor, person)
     return found[:MOST], len(found) > MOST
 
@@ -144,9 +144,9 @@ async def throttle(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, text(person_name_error), "whose"],
+    person: Annotated[str, text(person_name_error), "of this person"],
 ) -> Rows:
-    """One row with what counts against the limits of a person, or none."""
+    """One row with what counts against the limits of the person, or none."""
     found = await show_limits(gateway, connection, actor, person)
     return [] if found is None else [found], False
 
@@ -156,25 +156,25 @@ async def records(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, _PERSON, "whom they name, as `pam-iampass-gateway log NAME`"] = "",
+    person: Annotated[str, _PERSON, "of this person, as with `pam-iampass-gateway log NAME`"] = "",
     concerns: Annotated[
         str,
         _PERSON,
-        "the person whom the records concern. All reports of a host on which this person may not log in are one row"
-        " with their `number`",
+        "that concern this person. All reports of a host on which this person may not log in are one row, with"
+        " their `number`",
     ] = "",
     kinds: Annotated[tuple[str, ...], texts(_kind_error), "`act`, `alert`, `decision` or `report`"] = (),
-    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),
-    services: Annotated[tuple[str, ...], texts(name_error), "through which services"] = (),
-    outcomes: Annotated[tuple[str, ...], texts(_outcome_error), "with which outcomes"] = (),
+    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"] = (),
+    services: Annotated[tuple[str, ...], texts(name_error), "through these services"] = (),
+    outcomes: Annotated[tuple[str, ...], texts(_outcome_error), "with these outcomes"] = (),
     session: Annotated[str, _BEGINNING, "the beginning of a session's id"] = "",
     login: Annotated[str, _BEGINNING, "the beginning of a login's id"] = "",
-    since: Annotated[str, _TIME, "from when (ISO 8601)"] = "",
-    until: Annotated[str, _TIME, "until when (ISO 8601)"] = "",
-    let_in: Annotated[bool, flag, "whether only logins that let somebody in"] = False,
-    last: Annotated[int, _up_to(MOST), f"how many: at most {MOST}, by default {_LAST}"] = _LAST,
+    since: Annotated[str, _TIME, "from this time on (ISO 8601)"] = "",
+    until: Annotated[str, _TIME, "until this time (ISO 8601)"] = "",
+    let_in: Annotated[bool, flag, "true: successful logins only"] = False,
+    last: Annotated[int, _up_to(MOST), f"how many: {MOST} at most, {_LAST} without it"] = _LAST,
 ) -> Rows:
-    """The last records that all of the filter is true of, the oldest first."""
+    """The last records that match all fields of the filter, the oldest first."""
     wanted = Filter(
         person,
         hosts,
@@ -196,10 +196,10 @@ async def may(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, text(person_name_error), "whose logins"],
+    person: Annotated[str, text(person_name_error), "of this person"],
 ) -> Rows:
-    """Whether a person may log in, and why not (`why`), to the hosts of each group. For people themselves, only groups
-    that admit them."""
+    """For each group of hosts: whether the person may log in, and why not (`why`). People themselves see only the
+    groups that admit them."""
     return await show_may(gateway, connection, actor, person), False
 
 
@@ -208,20 +208,20 @@ async def denials(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, text(person_name_error), "whose logins"],
-    host: Annotated[str, _HOST, "on which host; admins may name any, others one with a denial"] = "",
+    person: Annotated[str, text(person_name_error), "of this person"],
+    host: Annotated[str, _HOST, "on this host; only admins can name a host without a denial"] = "",
 ) -> Rows:
-    """Why a person could not log in within the last hour (`says`), what mends it (`mend`, `act`), and whether it is
-    over. `service` and `remote` are what the host says; all other texts are the gateway's own."""
+    """Why a person could not log in within the last hour (`says`), what helps (`mend`, `act`), and whether it is
+    over. The host says `service` and `remote`; all other texts are the gateway's."""
     return await show_denials(gateway, connection, actor, person, host), False
 
 
 @view
 async def phone(
-    gateway: Gateway, actor: Actor, person: Annotated[str, text(person_name_error), "whose"]
+    gateway: Gateway, actor: Actor, person: Annotated[str, text(person_name_error), "of this person"]
 ) -> Rows:
-    """Whether a person has a phone: `registered`, `none`, `lost` if it was reported lost and there is no other one yet,
-    or `unknown` if IAMPASS, which is asked, does not say. One row, or none."""
+    """One row, or none: whether IAMPASS knows a phone of the person (`registered`, `none`), or the last one was
+    reported lost (`lost`), or IAMPASS does not say (`unknown`)."""
     return await show_phone(gateway, actor, person), False
 
 
@@ -230,10 +230,10 @@ async def bypasses(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, text(person_name_error), "who is let in without the phone"],
+    person: Annotated[str, text(person_name_error), "of this person"],
 ) -> Rows:
-    """Bypasses that let a person in without the phone now, in the order in which they end. Without `services`, a bypass
-    holds through all of them; without `hosts` and `groups`, on all hosts."""
+    """Bypasses with which a person can log in without the phone now, in the order in which they end. Without
+    `services`, a bypass is for all services; without `hosts` and `groups`, for all hosts."""
     return await show_bypasses(gateway, connection, actor, person), False
 
 
@@ -242,12 +242,12 @@ async def hours(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    person: Annotated[str, _PERSON, "whom their records name"] = "",
-    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on which hosts"] = (),
-    services: Annotated[tuple[str, ...], texts(name_error), "through which services"] = (),
-    hours: Annotated[int, _up_to(_MOST_HOURS), f"of how many hours: by default {_HOURS}"] = _HOURS,
+    person: Annotated[str, _PERSON, "of this person"] = "",
+    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"] = (),
+    services: Annotated[tuple[str, ...], texts(name_error), "through these services"] = (),
+    hours: Annotated[int, _up_to(_MOST_HOURS), f"of how many hours: {_MOST_HOURS} at most, {_HOURS} without it"] = _HOURS,
 ) -> Rows:
-    """How many logins there were, by outcome (`logins`), in each hour that had some."""
+    """The number of logins by outcome (`logins`), for each hour with logins."""
     since = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
     wanted = Filter(person, hosts, services, since=since - timedelta(microseconds=1))
     return await show_hours(gateway, connection, actor, wanted), False
@@ -256,8 +256,8 @@ async def hours(
 @view
 async def attention(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
     """Matters that need somebody now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests),
-    `alert` (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`; `what` has the text
-    of an alert, the row, or the role."""
+    `alert` (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`. `what` has the text
+    of the alert, the row, or the role."""
     return await show_attention(gateway, connection, actor), False
 
 
