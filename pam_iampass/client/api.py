@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class BaseAPI:
-    """The API of one IAMPASS application. Threads may share it."""
+    """The API of one IAMPASS application. Threads can share the object."""
 
     def __init__(
         self,
@@ -41,10 +41,11 @@ class BaseAPI:
         transport: Transport | Gateways | None = None,
         previous_secret: str = "",
     ) -> None:
-        """`server` is `https://HOST[:PORT]`, `ca_file` contains the only certificates to trust (None: the
-        system's), `proxy` is `http://HOST:PORT`. A `transport` replaces these three. While the secret is being changed,
-        `previous_secret` is tried after a 401 to the other one. Raises ValueError for an
-        invalid argument, and TLSFailure if there are no certificates to trust."""
+        """Makes an API object. `server` is `https://HOST[:PORT]`, `proxy` is `http://HOST:PORT`, and `ca_file` has the
+        only certificates to trust (None: the system's). A `transport` replaces these three. `previous_secret` is tried
+        if the server answers 401 to the other secret, while the secret is being changed.
+
+        Raises ValueError for an invalid argument, and TLSFailure if there are no certificates to trust."""
         origin = transport.origin if transport else Origin.of(server)
         self._application = Application(origin, application_id, application_secret)
         self.application_id = application_id
@@ -59,7 +60,7 @@ class BaseAPI:
         return f"{type(self).__name__}(application_id={self.application_id!r}, server={server!r})"
 
     def close(self) -> None:
-        """Closes the idle connections, also the connections of a `transport` that was passed in."""
+        """Closes the idle connections, also those of a `transport` that was passed in."""
         self.transport.close()
 
     def _make(
@@ -93,7 +94,7 @@ class BaseAPI:
 
 
 class AuthenticationAPI(BaseAPI):
-    """The calls by which an application has its users authenticated. Threads may share it."""
+    """The calls with which an application asks its users for approval."""
 
     def authenticate_user(
         self,
@@ -107,13 +108,13 @@ class AuthenticationAPI(BaseAPI):
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
     ) -> Session:
-        """Makes IAMPASS send its request to the user's phone.
+        """Sends a request to the user's phone, and returns its session.
 
-        Without methods IAMPASS chooses; without a duration the session lasts 3600 s on the server. If IAMPASS
-        cannot ask the user (no device, for example), the session has failed and has a `failure_reason`. Without a
-        deadline the call takes 30 s at most. It is retried only while no byte of it was sent, at gateways also with a
-        `request_id` among the `parameters`, which only they take, as they do the `command` that the login runs: those
-        with the same id ring at most once. Raises IampassError, ValueError, TypeError.
+        Without methods IAMPASS chooses one. Without a duration the session lasts 3600 s on the server. If IAMPASS
+        cannot ask the user, for example because there is no device, the session has failed and has a `failure_reason`.
+
+        The call is repeated only while no byte was sent, so that the user gets one request. Only gateways take
+        `parameters`, and the `command` that the login runs. With a `request_id` among them, the call can be repeated: the gateway sends one request for an id.
         """
         call = self._application.start(user_id, authentication_methods, duration_seconds, parameters, command)
         session = self._make(call, deadline, attempts, pause)
@@ -130,8 +131,8 @@ class AuthenticationAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> Redemption:
-        """Has a gateway redeem a recovery code of the user; IAMPASS itself has none. Each gateway is asked once, the
-        next one only if nothing was sent. Not in the published client. Raises IampassError."""
+        """Redeems a recovery code of the user at a gateway. Each gateway is asked once, the next one only if nothing
+        was sent. Returns how many codes are `left`; None for a refusal, with `reason` and `refusal`."""
         return self._make(
             self._application.redeem_code(user_id, code, parameters, command), deadline, 1, pause
         )
@@ -144,38 +145,32 @@ class AuthenticationAPI(BaseAPI):
         until_readable: Callable[[float, int], None] | None = None,
         deadline: Deadline | None = None,
     ) -> News:
-        """Asks a gateway which of these sessions, by their ids, have another version, and for its questions. It answers
-        once there are any, or after `wait` seconds. `until_readable` is as in Call. One gateway is asked, once. Not in
-        the published client. Raises IampassError."""
+        """Waits for sessions that have other versions than these, and for questions of the gateway, `wait` seconds at
+        most. Returns them as `changed` and `questions`, by their ids. One gateway is asked, once."""
         return self._make(self._application.watch(versions, wait, until_readable), deadline, 1)
 
     def confirm(self, question: str, begins: bool, machine: str, *, deadline: Deadline | None = None) -> bool:
-        """Answers a question of a gateway from this machine; whether the answer counts. Not in the published client.
-        Raises IampassError."""
+        """Answers a question of a gateway, and returns whether the answer is valid."""
         return self._make(self._application.confirm(question, begins, machine), deadline, 1)
 
     def report(
         self, reports: Sequence[Mapping[str, str | int]], machine: str, *, deadline: Deadline | None = None
     ) -> None:
-        """Tells a gateway of logins to this machine that it has not decided. Not in the published client. Raises
-        IampassError."""
+        """Reports logins that this machine has decided itself to a gateway."""
         self._make(self._application.report(reports, machine), deadline, 1)
 
 
 class ManagementAPI(BaseAPI):
-    """The calls by which an application manages its users. Threads may share it.
+    """The calls with which an application manages its users.
 
-    Without a deadline each call takes 30 s at most. `pause` waits in place of `time.sleep`, for the seconds that it
-    is given; an exception that it raises ends the call. Each call raises IampassError, in particular NotFound if
-    IAMPASS does not know the application or the user, and Declined if it did not do what was asked. Invalid arguments
-    raise ValueError or TypeError, before anything is sent. A call that changes something is retried only while it is
-    certain that it has not.
+    A call raises NotFound if IAMPASS does not know the application or the user, and Declined if IAMPASS did not do
+    what was asked. A call that changes something is repeated only while it has certainly changed nothing.
     """
 
     def add_user(
         self, user: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Adds a user: `success`, or `user_exists` if there is one with this id."""
+        """Adds a user. Returns `success`, or `user_exists` if the id exists."""
         created, existing = self.add_users([user], deadline=deadline, pause=pause)
         if existing:
             return ManagementAPIResult.user_exists
@@ -186,16 +181,14 @@ class ManagementAPI(BaseAPI):
     def add_users(
         self, users: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> tuple[list[str], list[str]]:
-        """Adds users. Returns the ids that were created, and the ids that existed before.
-
-        A response has 128 KiB at most: add a thousand users or more in several calls.
-        """
+        """Adds users. Returns the ids that are new, and the ids that existed. Add fewer than 1,000 users in one call,
+        because a response has 128 KiB at most."""
         return self._make(self._application.add_users(users), deadline, pause=pause)
 
     def delete_user(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Deletes a user and its devices: `success`. Raises Declined or NotFound for an unknown user."""
+        """Deletes a user and its devices, and returns `success`. Raises Declined or NotFound for an unknown user."""
         return self.delete_users([user_id], deadline=deadline, pause=pause)
 
     #: The spelling in the documentation of the published client.
@@ -204,17 +197,14 @@ class ManagementAPI(BaseAPI):
     def remove_user(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> None:
-        """Deletes a user and its devices as `delete_user` does. It can be repeated: that IAMPASS knows no such user is
-        no error, if it knows the application. Not in the published client."""
+        """Deletes a user and its devices, if IAMPASS knows the user. Can be repeated."""
         self._carry_out(procedures.remove_user(self._application, user_id), deadline, pause)
 
     def delete_users(
         self, user_ids: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Deletes users and their devices: `success`. Raises Declined.
-
-        `...` among the ids, as in the documentation of the published client, is ignored.
-        """
+        """Deletes users and their devices, and returns `success`. Ignores `...` among the ids, which the documentation
+        of the published client has."""
         return self._make(self._application.delete_users(user_ids), deadline, pause=pause)
 
     def get_registration_link(
@@ -225,31 +215,22 @@ class ManagementAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> str:
-        """A link that registers the phone that opens it as a device of this user. Show it to nobody else.
-
-        The app shows `display_name` to the person; IAMPASS does not store it.
-        """
+        """Returns a link. It registers the phone that opens it as the user's device: show it to nobody else. The app
+        shows `display_name`, which IAMPASS does not store."""
         call = self._application.registration_link(user_id, display_name)
         return self._make(call, deadline, pause=pause)
 
     def lost_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> str:
-        """Disables the user's device, and returns a link that registers another one. Show it to nobody else.
-
-        Not in the published client. After an Unavailable with `may_have_started`, ask
-        `has_registered_mobile_device` whether the device was disabled.
-        """
+        """Disables the user's device, and returns a link for another one, as `get_registration_link` does. After an
+        Unavailable with `may_have_started`, `has_registered_mobile_device` says whether the device was disabled."""
         return self._make(self._application.lost_device(user_id), deadline, pause=pause)
 
     def disable_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> None:
-        """Disables the user's device as `lost_mobile_device` does, and drops the link. It can be repeated: if IAMPASS
-        declines and then says that the user has none, or that there is no such user, that is no error.
-
-        Not in the published client.
-        """
+        """Disables the user's device, if there is one. Can be repeated."""
         self._carry_out(procedures.disable_phone(self._application, user_id), deadline, pause)
 
     def send_registration_sms(
@@ -262,33 +243,29 @@ class ManagementAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> bool:
-        """Makes IAMPASS send such a link to a phone: True. Raises Declined.
-
-        `phone_number` begins with `+` and the country code; the text is `message` and the link.
-        """
+        """Sends such a link to a phone by SMS, after the text `message`, and returns True. `phone_number` begins with
+        `+` and the country code."""
         call = self._application.registration_sms(user_id, display_name, phone_number, message)
         return self._make(call, deadline, pause=pause)
 
     def has_registered_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Whether the user has a device: `has_mobile_device` or `no_mobile_device`."""
+        """Returns `has_mobile_device` or `no_mobile_device`."""
         return self._make(self._application.has_device(user_id), deadline, pause=pause)
 
     def knows_application(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> bool:
-        """Whether IAMPASS knows the application. The call adds no users: the list is empty. Unlike calls about a user,
-        it can only be answered with 404 because of the application. Not in the published client."""
+        """Returns whether IAMPASS knows the application. The call adds an empty list of users."""
         return self._carry_out(procedures.knows_application(self._application), deadline, pause)
 
     def knows_user(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> bool:
-        """Whether IAMPASS may know a user: that it does not is certain only if it knows the application. Not in the
-        published client."""
+        """Returns False if IAMPASS knows the application and not the user, otherwise True."""
         return self._carry_out(procedures.knows_user(self._application, user_id), deadline, pause)
 
     def host(self, *, deadline: Deadline | None = None, pause: Pause | None = None) -> HostAtGateway:
-        """The host that this is to a gateway."""
+        """Returns what a gateway knows of this host: `name`, `group`, `status`, `gateways`, `covers` and `covered`."""
         return self._make(self._application.host(), deadline, pause=pause)
 
     def people(
@@ -299,6 +276,6 @@ class ManagementAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> dict[str, PersonAtGateway]:
-        """Asks a gateway about these people, 40 at most, for the host that asks from this machine: whether they may log
-        in there, and have a phone. Not in the published client. Raises IampassError."""
+        """Asks a gateway about 40 people at most. Returns by name whether they `may_log_in` to this host, and
+        `has_phone`, which is None if it is not known."""
         return self._make(self._application.people(names, machine), deadline, pause=pause)

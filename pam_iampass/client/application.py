@@ -73,7 +73,7 @@ class HostAtGateway:
     name: str
     group: str
     status: str
-    """active, waiting or suspended."""
+    """active, waiting, stopped or suspended."""
     gateways: tuple[str, ...]
     """All gateways, in the order in which this host should ask them; empty if it should ask the ones that it knows."""
     covers: bool = False

@@ -35,10 +35,10 @@ class Sender:
     ) -> None:
         """`server` is `https://HOST[:PORT]`. Raises ValueError for an invalid one."""
         self.origin = Origin.of(server)
+        # The Date of the last response, and our Unix time then.
         self._date: tuple[str | None, float] = None, 0.0
-        """The Date of the last response, and our Unix time then."""
         self.clock_correction = 0.0
-        """Seconds that signatures are ahead of our clock, since the server refused one for its time."""
+        """How many seconds the times in signatures are ahead of our clock, after a refusal for the time."""
         self.jitter = jitter
         self._wall_clock = wall_clock
         self._nonce = nonce

@@ -41,7 +41,7 @@ _TIMED_OUT = (socket.timeout, TimeoutError)  # until Python 3.10 these are two c
 
 @dataclass(frozen=True)
 class Deadline:
-    """An absolute time on a monotonic clock, shared by everything that a login does."""
+    """An absolute time on a monotonic clock, for several calls together."""
 
     at: float
     """Seconds on `clock`."""
@@ -49,11 +49,11 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
-        """The time that is this many seconds from now."""
+        """Returns the time in this many seconds."""
         return cls(clock() + seconds, clock)
 
     def remaining(self) -> float:
-        """Seconds that are left, never below 0."""
+        """Returns the seconds that are left, 0 at least."""
         return max(0.0, self.at - self.clock())
 
     @property
@@ -61,7 +61,7 @@ class Deadline:
         return self.remaining() <= 0.0
 
     def sooner(self, seconds: float) -> Deadline:
-        """The earlier of this deadline and the time that is this many seconds from now."""
+        """Returns this deadline, or the time in this many seconds if that is earlier."""
         return Deadline(min(self.at, self.clock() + seconds), self.clock)
 
 

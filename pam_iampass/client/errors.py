@@ -13,9 +13,8 @@
     ├── BadSignature     a signed session that was changed, has expired, or was signed with another key
     └── SessionFailed    for callers who want a failed session as an exception; no call here raises it
 
-No message contains a secret, a token, a user id or a signed URL: a call is named "start", "poll", "end", "add
-users" and so on. (The reason that the server gives is its own text.) An invalid argument raises ValueError or
-TypeError, not IampassError, before anything is sent.
+A message names the call ("start", "poll", "end", "add users" and so on), and contains no secret, token, user id or
+signed URL. Only the reason is the server's own text.
 """
 
 from __future__ import annotations
@@ -51,18 +50,18 @@ class IampassError(Exception):
     def __init__(self, what: str, *, may_have_started: bool = False, remedy: str | None = None) -> None:
         super().__init__(what)
         self.may_have_started = may_have_started
-        """Whether IAMPASS may have carried out the call. False only if no byte of the request was sent, or if a
-        complete 4xx was received; a 429 proves that only for calls that ring no phone."""
+        """Whether IAMPASS may have carried out the call. False only if no byte of the request was sent, or after a
+        complete 4xx; after a 429 only for calls that ask no phone."""
         if remedy is not None:
             self.remedy = remedy
 
     def diagnostics(self) -> str:
-        """Explain what failed, why, and what to do about it."""
+        """Returns what failed, why, and what to do."""
         return f"{self}. {self.remedy}"
 
 
 class Unavailable(IampassError):
-    """IAMPASS is unreachable, did not respond in time, or says that it cannot serve now."""
+    """IAMPASS is unreachable, did not answer in time, or says that it cannot answer now."""
 
     remedy = "Check the network, the proxy, name lookup and the state of the service, then try again."
 
@@ -82,21 +81,20 @@ class Unavailable(IampassError):
         self.status = status
         """The HTTP status, if a complete response was received."""
         self.retry_after = retry_after
-        """Seconds that the server asks to wait (infinity for absurd ones), if it asks."""
+        """The seconds that the server asks to wait (infinity for an absurd number), or None."""
         self.timed_out = timed_out
-        """Whether the time ran out."""
+        """Whether the time was over."""
         self.outage = outage
-        """Whether no byte of the request was sent, for one of five reasons that the far side can have: the connection
-        was refused, there is no route to the host or to its network, connecting timed out, or the name could not be
-        looked up although this machine has UDP sockets left. Or a gateway says, of this very request, that it could
-        not connect either, and nothing was sent. Only then may a caller continue as if IAMPASS were out of
-        service; a user of this machine can cause some of these too."""
+        """Whether a caller may continue as if IAMPASS were out of service. True only if no byte of the request was
+        sent, and if the connection was refused, there is no route to the host or network, connecting timed out, or the
+        name could not be looked up although this machine has UDP sockets left; or if a gateway says of this very
+        request that it could not connect either. A user of this machine can cause some of these failures."""
         self.away = away
-        """What a gateway that answered cannot reach: a name in `AWAY`. Empty if no gateway has named it."""
+        """What a gateway cannot reach: `IAMPASS_AWAY`, `DATABASE_AWAY`, or empty."""
 
 
 class Refused(IampassError):
-    """IAMPASS does not accept the signature: wrong id, wrong secret, or wrong clock."""
+    """IAMPASS does not accept the signature: the id, the secret or the clock is wrong."""
 
     remedy = "Check application_id, the application secret and this machine's clock."
 
@@ -107,32 +105,31 @@ class Refused(IampassError):
         self.status = status
         """401 or 403."""
         self.clock_offset = clock_offset
-        """Seconds that the server's clock is ahead of ours (negative: behind), if that is far enough to
-        explain the refusal."""
+        """How many seconds the server's clock is ahead of ours (negative: behind), if that explains the refusal."""
 
 
 class NotFound(IampassError):
-    """IAMPASS does not know the application, or does not know the user (of a poll or an end: the session).
+    """IAMPASS does not know the application or the user; of a poll or an end, the session. This is no outage.
 
-    Source: the service's documentation names a 404 as the failure of every call. Never treat it as an outage.
+    Source: the service's documentation names a 404 as the failure of every call.
     """
 
     remedy = "Check application_id and server, and that the user was added to this application."
 
 
 class Declined(IampassError):
-    """IAMPASS understood a management call and did not carry it out."""
+    """IAMPASS did not carry out a management call."""
 
     remedy = "See the reason; add the user before any other call."
 
     def __init__(self, what: str, *, reason: str | None = None) -> None:
         super().__init__(what)
         self.reason = reason
-        """The server's text, such as UNKNOWN_USER: not cleaned for a terminal or a log. None if it gave none."""
+        """The server's text, such as UNKNOWN_USER, or None. Not cleaned for a terminal or a log."""
 
 
 class TLSFailure(IampassError):
-    """No trustworthy connection. Never treat it as an outage."""
+    """The connection is not trustworthy. This is no outage."""
 
     remedy = (
         "Check server and ca_file. Do not continue if another machine may be answering in the server's name."
@@ -140,7 +137,7 @@ class TLSFailure(IampassError):
 
 
 class LocalFailure(IampassError):
-    """This machine cannot connect, whatever the state of IAMPASS. Never treat it as an outage."""
+    """This machine itself cannot connect. This is no outage."""
 
     remedy = (
         "Check the spelling of `server`, free descriptors, ports (ss -tuna) and memory, and rules that forbid "

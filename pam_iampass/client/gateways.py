@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Gateways:
-    """Connections to several gateways, for an API object in place of a Transport. Threads may share it."""
+    """Connections to several gateways, which an API object takes as its `transport`. Threads can share the object."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Gateways:
         kept_seconds: float = KEPT_SECONDS,
         **options: Any,
     ) -> None:
-        """`servers` are asked in this order; `options` are the options of a Transport. Raises as Transport does."""
+        """Connects to the gateways `servers`, asked in this order. `options` are those of a Transport."""
         options = {
             "connect_seconds": connect_seconds,
             "kept_seconds": kept_seconds,
@@ -57,11 +57,11 @@ class Gateways:
         self._clock = clock
         self._answer_seconds = answer_seconds
         self.origin = replace(self._transports[0].origin, gateways=True)
-        """The origin of the first gateway. URLs are made with it, and each is changed to the gateway that is asked."""
+        """The origin of the first gateway. A call gets the origin of the gateway that is asked."""
         self.before: Transport | None = None
-        """IAMPASS, which this host has asked before it joined: sessions that were begun there are known there only."""
+        """IAMPASS, which this host asked before it joined: it alone knows the sessions from then."""
+        # The gateway that was asked last.
         self._asked = self._transports[0]
-        """The gateway that was asked last."""
 
     @property
     def clock_offset(self) -> float | None:
@@ -86,11 +86,8 @@ class Gateways:
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
     ) -> T:
-        """Makes the call, within 30 s if no deadline is given. Raises IampassError.
-
-        One gateway after the other is asked, up to `attempts` times each: the next one if nothing was sent, or if the
-        call is idempotent and was not answered. Each signature is new, and for the gateway that is asked.
-        """
+        """Makes the call at one gateway after the other, up to `attempts` times each: at the next one if nothing was
+        sent, or if the call can be repeated and was not answered."""
         if self.before is not None and self.before.origin.owns(call.url):
             return self.before.call(call, deadline, attempts=attempts, pause=pause)
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)

@@ -28,7 +28,7 @@ Observer = Callable[[str, str, float, "IampassError | None"], None]
 
 
 class Transport(Sender):
-    """Connections to one server, kept alive. Threads may share it."""
+    """Connections to one server, kept alive. Threads can share the object."""
 
     def __init__(
         self,
@@ -49,17 +49,15 @@ class Transport(Sender):
         network: Network = USUAL,
         observe: Observer = lambda *_attempt: None,
     ) -> None:
-        """`server` is `https://HOST[:PORT]`, `proxy` `http://HOST:PORT`; `ca_file` replaces the system's
-        certificates, and `context` both. `connections` is the number of idle connections that are kept open, and used
-        again for `idle_seconds`; for `kept_seconds`, if that is longer, by calls that may be repeated: the server must
-        keep them for longer. `pause` waits between two attempts, for the seconds that it is given; an exception that it
-        raises ends the call. `clock` is in seconds. `observe` is called after each attempt. Raises ValueError for an
-        invalid argument, and TLSFailure for a `ca_file` without certificates."""
+        """Makes a transport. `server`, `ca_file` and `proxy` are as for an API object; `context` replaces the
+        certificates. `connections` idle connections stay open, and are used again for `idle_seconds`. Calls that can be
+        repeated use them for `kept_seconds`, if that is longer: the server must keep them open for longer. `observe` is
+        called after each attempt with server, name of the call, seconds, and the failure or None."""
         # Connections, and when a response was last read from them. No thread waits for another.
         self._idle: list[tuple[TlsSocket, float]] = []
         weakref.finalize(self, _close, self._idle)  # unlike __del__, before the sockets are finalized
+        # The newest TLS session, and when the server's certificate was verified for it.
         self._session: tuple[ssl.SSLSession, float] | None = None
-        """The newest TLS session, and when the server's certificate was verified for it."""
         super().__init__(server, wall_clock, jitter, nonce)
         self._proxy = Origin.of_proxy(proxy) if proxy is not None else None
         self._context = context or tls_context(ca_file)
@@ -84,12 +82,11 @@ class Transport(Sender):
         attempts: int = ATTEMPTS,
         pause: Callable[[float], None] | None = None,
     ) -> T:
-        """Makes the call, within 30 s if no deadline is given. Raises IampassError.
+        """Makes the call.
 
-        The request is sent up to `attempts` times: again only if it is idempotent, if nothing was sent, or after a
-        complete 429 to a request that rings no phone. With `attempts=1` there is no wait. Apart from that, a 401 by a
-        server whose clock differs much from ours is answered by one more attempt with the server's time. `pause`
-        replaces the transport's.
+        The request is sent again only if it can be repeated, if nothing was sent, or after a complete 429 to a request
+        that asks no phone. A 401 from a server whose clock differs much is followed by one more attempt, with the
+        server's time.
         """
         deadline = deadline or Deadline.after(DEFAULT_SECONDS)
         following = Attempts(self, call, deadline, attempts)

@@ -64,9 +64,11 @@ class Refusal:
 
 @dataclass
 class Session:
-    """One IAMPASS session. Sessions with the same six public values are equal.
+    """One IAMPASS session: `session_status`, `session_token`, `session_secret`, `logout_url`, `status_url` and
+    `failure_reason`. Sessions in which these six are the same are equal. The `repr` hides token, secret and URLs.
 
-    Its `repr` shows neither the token nor the secret, nor the URLs, which contain the token.
+    `in_progress`, `active`, `away` and `ended` are those of its Status. `failed` is true for failed, timeout and
+    cancelled. Only gateways set the attributes from `longest_wait` on.
     """
 
     session_status: Status
@@ -76,49 +78,43 @@ class Session:
     logout_url: str | None = field(repr=False)
     status_url: str | None = field(repr=False)
     failure_reason: str | None = None
-    """Why no session was started. The server's own text: not cleaned for a terminal or a log."""
+    """Why no session was started: text of the server, not cleaned for a terminal or a log."""
     transport: Transport | Gateways | None = field(default=None, repr=False, compare=False)
     longest_wait: int = field(default=0, repr=False, compare=False)
-    """The number of seconds for which the server holds a poll until the status changes; 0 unless it is a gateway."""
+    """The number of seconds for which the gateway holds a poll until the status changes."""
     version: int = field(default=0, repr=False, compare=False)
-    """The version of the status, as a gateway counts."""
+    """The version of the status."""
     queued: bool = field(default=False, repr=False, compare=False)
-    """Whether a gateway has other requests come first: the phone is not asked yet."""
+    """Whether other requests come first, and the phone is not asked yet."""
     counts_given_up: bool = field(default=False, repr=False, compare=False)
-    """Whether a gateway that sends other requests first wants to know if the user gives this login up meanwhile."""
+    """Whether the gateway wants to know if the user gives up while the session is `queued`."""
     covered_by: str | None = field(default=None, repr=False, compare=False)
-    """The host with the login that covers this one, as a gateway says in the answer to a start; None if a person was
-    asked. Not cleaned."""
+    """The host with the login that covers this one; None if the phone was asked. Not cleaned."""
     covered_age: int = field(default=0, repr=False, compare=False)
-    """How many seconds ago the phone has approved that login."""
+    """How many seconds ago the phone approved that login."""
     refusal: Refusal | None = field(default=None, repr=False, compare=False)
-    """A gateway's explanation of `failure_reason`."""
+    """The explanation of `failure_reason`: `outcome`, `why`, `message` and `wait` (seconds)."""
     news: str = field(default="", repr=False, compare=False)
-    """A gateway's message to the person who has approved. Not cleaned."""
+    """What is new for the person who has approved. Not cleaned."""
 
     @property
     def failed(self) -> bool:
-        """It ended without an approval: failed, timeout, cancelled."""
         return self.session_status in FAILED
 
     @property
     def in_progress(self) -> bool:
-        """The person has not answered yet: pending, identifying."""
         return self.session_status.in_progress
 
     @property
     def active(self) -> bool:
-        """The person has approved."""
         return self.session_status is Status.active
 
     @property
     def away(self) -> bool:
-        """The phone is no longer near, after an approval. Poll on: the session may become active again."""
         return self.session_status.away
 
     @property
     def ended(self) -> bool:
-        """It is over, and will never be active again: failed, timeout, cancelled, closed."""
         return self.session_status.ended
 
     def get_status(
@@ -130,12 +126,9 @@ class Session:
         wait: int = 0,
         until_readable: Callable[[float, int], None] | None = None,
     ) -> Status:
-        """Asks IAMPASS (within 30 s without a deadline) and stores the status in `session_status`, which
-        stays unchanged if the call raises an IampassError. With `attempts=1` a failed poll is not
-        retried. A session that was never started stays failed, without a call.
-
-        With `wait`, at most `longest_wait`, a gateway answers when the status changes or that many seconds have passed;
-        `until_readable` is as in Call."""
+        """Asks for the status, stores it in `session_status`, and returns it. A session that was never started stays
+        failed, without a call. With `wait`, at most `longest_wait`, a gateway answers when the status changes or that
+        many seconds have passed."""
         call = self.poll(wait, until_readable)
         if call is not None:
             self.session_status = self._make(call, deadline, attempts, pause)
@@ -149,15 +142,15 @@ class Session:
         pause: Callable[[float], None] | None = None,
         given_up: bool = False,
     ) -> bool:
-        """Ends the session; True if IAMPASS confirms it. A session that was never started gives False,
-        without a call. `given_up` is as for `end`. Raises IampassError."""
+        """Ends the session, and returns whether IAMPASS confirms it: False, without a call, for a session that was
+        never started. `given_up` says that the user gave up while the session was `queued`."""
         call = self.end(given_up=given_up)
         return call is not None and self._make(call, deadline, attempts, pause)
 
     def poll(
         self, wait: int = 0, until_readable: Callable[[float, int], None] | None = None
     ) -> Call[Status] | None:
-        """The call that asks for the status, as in `get_status`; None if the session was never started."""
+        """Returns the call that `get_status` makes; None if the session was never started."""
         call = self._call("poll", "GET", self.status_url, _read_poll)
         if call is None or not self.longest_wait:
             return call
@@ -180,10 +173,7 @@ class Session:
         return replace(call, name="wait", url=url, result=read, held=wait, until_readable=until_readable)
 
     def end(self, *, given_up: bool = False) -> Call[bool] | None:
-        """The call that ends the session; None if the session was never started.
-
-        `given_up` is whether the user gave the login up after reading that other requests come first. The call tells
-        a gateway so, if the gateway wants to know and has not asked the phone yet."""
+        """Returns the call that `destroy` makes; None if the session was never started."""
         call = self._call("end", "POST", self.logout_url, lambda response: response.boolean("status"))
         if call is None or not (given_up and self.counts_given_up and self.queued):
             return call
@@ -191,10 +181,8 @@ class Session:
 
     @staticmethod
     def Schema(api: APIObject | None = None) -> SessionSchema:
-        """Writes (`dumps`) and reads (`loads`) sessions as JSON, in the form of the published client.
-
-        Sessions that are read belong to `api`, an API object; without one they make no calls.
-        """
+        """Returns an object that writes (`dumps`) and reads (`loads`) sessions as JSON, in the form of the published
+        client. Sessions that it reads make their calls with `api`; without it they make none."""
         return SessionSchema(api)
 
     def _call(
@@ -272,11 +260,10 @@ def _problem(members: Mapping[str, Any]) -> str | None:
 
 
 class SessionSigner:
-    """Turns sessions into signed tokens, and tokens back into sessions.
+    """Turns sessions into signed tokens, and tokens back into sessions. Needs the package itsdangerous.
 
-    Needs the package itsdangerous. The signature prevents changes, it does not hide anything: the token contains the
-    secret of the session, with which its holder can poll the session and end it. So give the token only to the
-    person whose session it is, over https.
+    The token is signed, not encrypted. It contains the secret of the session, with which anybody can poll the session
+    and end it. So give it only to the person whose session it is, over https.
     """
 
     def __init__(
@@ -287,8 +274,8 @@ class SessionSigner:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """The sessions of verified tokens belong to `api`, as with `Session.Schema`. `max_age` is in seconds, `clock`
-        returns Unix time. Raises ValueError for a key of less than 16 characters."""
+        """Makes a signer. `api` is as for `Session.Schema`, `max_age` is in seconds, and `clock` returns Unix time.
+        Raises ValueError for a key of less than 16 characters."""
         from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 
         class ClockSigner(TimestampSigner):
@@ -305,13 +292,13 @@ class SessionSigner:
         self._max_age = max_age
 
     def sign(self, session: Session) -> str:
-        """The token of a session: letters, digits, and `-`, `_` and `.`."""
+        """Returns the token of a session: letters, digits, `-`, `_` and `.`."""
         token = self._serializer.dumps(self._schema.dumps(session))
         return token if isinstance(token, str) else token.decode("ascii")
 
     def verify(self, token: str) -> Session:
-        """The session in a token. Raises BadSignature if the token was changed, is older than `max_age` or was
-        signed with another key, and ValueError for a session of another server."""
+        """Returns the session in a token. Raises BadSignature if the token was changed, is older than `max_age` or was
+        signed with another key. Raises ValueError for a session of another server."""
         from itsdangerous import BadData, SignatureExpired
 
         try:

@@ -20,25 +20,25 @@ class _Status(enum.Enum):
 
     @DynamicClassAttribute
     def active(self) -> bool:
-        """The person is authenticated."""
+        """The person has approved."""
         return self is Status.active
 
     @property
     def away(self) -> bool:
-        """The phone is no longer near. The session may become active again: walkaway."""
+        """The phone is no longer near, and the session may become active again: walkaway."""
         return self is Status.walkaway
 
     @property
     def ended(self) -> bool:
-        """There is no session, and there never will be: failed, timeout, cancelled, closed."""
+        """The session is over: failed, timeout, cancelled, closed."""
         return not (self.in_progress or self.active or self.away)
 
 
 class Status(_Status):
-    """The status of a session. Names and values are those of the published client."""
+    """The status of a session."""
 
     pending = 1
-    """The person has been asked and has not answered."""
+    """The person has not answered."""
     timeout = 2
     """The person did not answer, or the duration of the session is over."""
     closed = 3
@@ -46,9 +46,9 @@ class Status(_Status):
     failed = 4
     """The person was not recognized."""
     walkaway = 5
-    """The phone is no longer near. It may become active again."""
+    """The phone is no longer near, after an approval."""
     active = 6  # type: ignore[assignment]
-    """The person is authenticated."""
+    """The person has approved."""
     identifying = 7
     """The phone is checking who the person is."""
     cancelled = 8
@@ -56,7 +56,7 @@ class Status(_Status):
 
 
 class AuthenticationMethod(enum.Enum):
-    """How the person is authenticated. Names and values are those of the published client."""
+    """How the person approves."""
 
     acceptance = "acceptance"
     device = "device"
@@ -64,11 +64,11 @@ class AuthenticationMethod(enum.Enum):
 
 
 class ManagementAPIResult(enum.IntEnum):
-    """The result of a management call. Names and values are those of the published client."""
+    """The result of a management call."""
 
     success = 0
     failed = 1
-    """Never returned here: a failure is raised, and says why."""
+    """Never returned here: a failure raises an error."""
     user_exists = 2
     has_mobile_device = 3
     no_mobile_device = 4

@@ -89,8 +89,8 @@ class LinkOptions(Options):
 
 @dataclass(frozen=True)
 class SignedIn:
-    token: Annotated[str, "the token of the sign-in, for all further calls; the content of the cookie"] = field(
-        repr=False
+    token: Annotated[str, "the token of the sign-in, for all further calls; the content of the cookie"] = (
+        field(repr=False)
     )
     person: Annotated[str, PERSON]
     roles: Annotated[Sequence[str], ROLES]
@@ -119,7 +119,8 @@ class Ringing:
 @dataclass(frozen=True)
 class PhoneAnswer:
     state: Annotated[
-        str, "`waits` (other requests come first), `asked`, or how the request ended: `approved`, `denied`, `over`"
+        str,
+        "`waits` (other requests come first), `asked`, or how the request ended: `approved`, `denied`, `over`",
     ]
 
 
@@ -152,9 +153,7 @@ class RingingNow:
         " within the last 10 s (`approved`, `denied`, or `over` without an answer). `seconds_left`: what is left of"
         " these 10 s. `user`: who logs in, also if the person approves as the second one",
     ]
-    seen: Annotated[
-        str, "stands for these requests and the person's open logins; send it with the next call"
-    ]
+    seen: Annotated[str, "stands for these requests and the person's open logins; send it with the next call"]
 
 
 HOW_TO_USE_CODES = (
@@ -174,7 +173,9 @@ REMOTE = "the IP address of the browser, for limits and records"
 ANSWER = "the browser's answer to the options (`PublicKeyCredential.toJSON()`)"
 ACT = "the name of the [act](../reference/acts.md)"
 PARAMETERS = "its parameters"
-ONCE = "the id of the act, 16 random hexadecimal digits. The gateway does an act with this id once in a sign-in"
+ONCE = (
+    "the id of the act, 16 random hexadecimal digits. The gateway does an act with this id once in a sign-in"
+)
 PHONE = "the id of the request on the phone. An act or a link that needs the phone must send an approved one"
 
 
@@ -334,4 +335,6 @@ class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERM
     token: Annotated[str, TOKEN] = field(repr=False)
     view: Annotated[str, "the name of the [view](#views)"]
     filter: Annotated[Mapping[str, Any], "which rows of the [view](#views)"] = field(default_factory=dict)
-    by_itself: Annotated[bool, "true: the page refreshes itself, and the call does not extend the sign-in"] = False
+    by_itself: Annotated[
+        bool, "true: the page refreshes itself, and the call does not extend the sign-in"
+    ] = False

@@ -9,7 +9,7 @@ import ast
 import enum
 import inspect
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import DynamicClassAttribute
 from typing import Any
@@ -23,9 +23,10 @@ _START = """\
 <!-- Made by `make pages`; change the docstrings in `pam_iampass/client/` instead. -->
 # The IAMPASS client
 
-`pam_iampass.client` is an IAMPASS client that can be used on its own. Its names are those of the client that IAMPASS
-publishes. It uses https only, reads nothing from the environment, and keeps a deadline for each call. If a call
-fails, it raises an error that says why; the published client returns None.
+`pam_iampass.client` is an IAMPASS client for Python that works without the rest of pam-iampass. Its names and values
+are those of the client that IAMPASS publishes. It uses https only, reads nothing from the environment, and has a
+deadline for each call. If a call fails, it raises an [error](#errors) that says why; the published client returns
+None.
 
     import time
     from pam_iampass.client import AuthenticationAPI, ManagementAPI, ManagementAPIResult
@@ -43,7 +44,7 @@ fails, it raises an error that says why; the published client returns None.
         session.get_status()
     print("approved" if session.active else session.failure_reason or session.session_status.name)
 
-A session can be stored and used later, also in another process, until it is destroyed or ends at IAMPASS:
+You can store a session and use it later, also in another process, until it is destroyed or ends at IAMPASS:
 
     import secrets
     from pam_iampass.client import Session, SessionSigner
@@ -56,6 +57,27 @@ A session can be stored and used later, also in another process, until it is des
     token = signer.sign(session)                            # for a cookie or a link
     session = signer.verify(token)                          # BadSignature: changed, or expired
     session.destroy()
+
+## Every call
+
+| parameter | value |
+| --- | --- |
+| `deadline` | a [Deadline](#deadline) for the whole call. Without it, the call takes 30 s at most |
+| `attempts` | how often the call is made at most, if it can be repeated. With 1, a call does not wait |
+| `pause` | a function that waits between two attempts, instead of `time.sleep`. An exception that it raises ends the call |
+| `until_readable` | a function of seconds and a descriptor, which waits for the response. An exception that it raises ends the call |
+
+Signatures of API objects show `…` for `deadline` and `pause`. Each call raises an IampassError if it fails. An invalid
+argument raises ValueError or TypeError, before anything is sent.
+
+Not in the published client: `remove_user`, `lost_mobile_device`, `disable_mobile_device`, `knows_application`,
+`knows_user`, and the calls that only gateways answer: `host`, `people`, `redeem_code`, `watch`, `confirm` and
+`report`. [gateway-protocol.md](../inside/gateway-protocol.md) has their members and limits; `machine` is as for a
+start.
+
+## API objects
+
+ManagementAPI and AuthenticationAPI are made in the same way. Threads can share them.
 """
 
 _ORDER = (
@@ -72,9 +94,14 @@ _ORDER = (
 )
 
 
+_EVERY_CALL = ("deadline", "pause")
+
+
 def page() -> str:
     """The whole page."""
     parts = [_START.rstrip("\n")]
+    parts += ["", f"### {_signature('ManagementAPI', BaseAPI)}", "", _text(BaseAPI.__init__)]
+    parts += ["", f"### {_signature('close', BaseAPI.close)}", "", _text(BaseAPI.close)]
     for name in _ORDER:
         parts += ["", f"## {name}", "", *_class(getattr(client, name))]
     parts += ["", "## Errors", "", *_errors()]
@@ -90,28 +117,33 @@ def _class(kind: type) -> Iterator[str]:
     if issubclass(kind, enum.Enum):
         yield from ("", *_members(kind), *_properties(kind))
         return
-    if kind.__init__.__doc__ and not hasattr(kind, "__dataclass_fields__"):
+    is_api = issubclass(kind, BaseAPI)
+    if kind.__init__.__doc__ and not is_api and not hasattr(kind, "__dataclass_fields__"):
         yield from ("", f"### {_signature(kind.__name__, kind)}", "", _text(kind.__init__))
     described = (
         {**_attributes(Sender), **_attributes(kind)} if issubclass(kind, Sender) else _attributes(kind)
     )
-    for name, doc in described.items():
-        yield from ("", f"`{name}`: {doc}")
+    properties = {name: _text(each) for name, each in _public(kind) if isinstance(each, property)}
+    yield from _list({**described, **properties})
     for name, member in _public(kind):
-        if isinstance(member, property):
-            yield from ("", f"`{name}`: {_text(member)}") if member.__doc__ else ()
-        else:
-            yield from ("", f"### {_signature(name, getattr(kind, name))}", "", _text(member))
+        if not isinstance(member, property):
+            hidden = _EVERY_CALL if is_api else ()
+            yield from ("", f"### {_signature(name, getattr(kind, name), hidden)}", "", _text(member))
+
+
+def _list(described: Mapping[str, str]) -> Iterator[str]:
+    """The attributes that have a description."""
+    lines = [f"- `{name}`: {' '.join(doc.split())}" for name, doc in described.items() if doc]
+    yield from ("", *lines) if lines else ()
 
 
 def _public(kind: type) -> Iterator[tuple[str, Any]]:
-    """Our methods and properties, those of the base class first, without aliases."""
-    for each in (BaseAPI, kind) if issubclass(kind, BaseAPI) else (kind,):
-        for name, member in vars(each).items():
-            plain = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
-            own = isinstance(member, property) or getattr(plain, "__name__", None) == name
-            if own and not name.startswith("_"):
-                yield name, plain
+    """Our methods and properties, without aliases."""
+    for name, member in vars(kind).items():
+        plain = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
+        own = isinstance(member, property) or getattr(plain, "__name__", None) == name
+        if own and not name.startswith("_"):
+            yield name, plain
 
 
 def _members(kind: type[enum.Enum]) -> Iterator[str]:
@@ -126,9 +158,12 @@ def _properties(kind: type[enum.Enum]) -> Iterator[str]:
     """The properties that our own base of an enum gives its members."""
     for base in kind.__mro__[1:]:
         if base.__module__.startswith(client.__name__):
-            for name, member in vars(base).items():
-                if isinstance(member, (property, DynamicClassAttribute)):
-                    yield from ("", f"`{name}`: {_text(member)}")
+            found = {
+                name: _text(member)
+                for name, member in vars(base).items()
+                if isinstance(member, (property, DynamicClassAttribute))
+            }
+            yield from ("", "Properties:", *_list(found))
 
 
 def _errors() -> Iterator[str]:
@@ -136,22 +171,23 @@ def _errors() -> Iterator[str]:
     for name, kind in vars(errors).items():
         if inspect.isclass(kind) and issubclass(kind, errors.IampassError) and name == kind.__name__:
             yield from ("", f"### {name}", "", _text(kind))
-            for attribute, doc in _attributes(kind).items():
-                yield from ("", f"`{attribute}`: {doc}")
-            if kind is errors.IampassError:
-                yield from ("", f"`diagnostics()`: {_text(kind.diagnostics)}")
+            is_base = kind is errors.IampassError
+            more = {"diagnostics()": _text(kind.diagnostics)} if is_base else {}
+            yield from _list({**_attributes(kind), **more})
 
 
-def _signature(name: str, function: Any) -> str:
-    """The call: names and defaults, without types."""
+def _signature(name: str, function: Any, hidden: Collection[str] = ()) -> str:
+    """The call: names and defaults, without types. Parameters that are hidden become one ellipsis."""
     words, star = [], False
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.name == "self":
+    parameters = inspect.signature(function).parameters
+    for parameter in parameters.values():
+        if parameter.name == "self" or parameter.name in hidden:
             continue
         if parameter.kind is parameter.KEYWORD_ONLY and not star:
             words.append("*")
             star = True
         words.append(parameter.name if parameter.default is parameter.empty else _with_default(parameter))
+    words += ["…"] if any(each in parameters for each in hidden) else []
     return f"`{name}({', '.join(words)})`"
 
 
@@ -175,7 +211,7 @@ def _attributes(kind: type) -> dict[str, str]:
         for statement, below in zip(statements, statements[1:]):
             if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
                 name = _assigned(statement)
-                if name and isinstance(below.value.value, str):
+                if name and not name.startswith("_") and isinstance(below.value.value, str):
                     found[name] = _flowing(inspect.cleandoc(below.value.value))
     return found
 

@@ -245,7 +245,9 @@ async def hours(
     person: Annotated[str, _PERSON, "of this person"] = "",
     hosts: Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"] = (),
     services: Annotated[tuple[str, ...], texts(name_error), "through these services"] = (),
-    hours: Annotated[int, _up_to(_MOST_HOURS), f"of how many hours: {_MOST_HOURS} at most, {_HOURS} without it"] = _HOURS,
+    hours: Annotated[
+        int, _up_to(_MOST_HOURS), f"of how many hours: {_MOST_HOURS} at most, {_HOURS} without it"
+    ] = _HOURS,
 ) -> Rows:
     """The number of logins by outcome (`logins`), for each hour with logins."""
     since = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
