@@ -28,12 +28,12 @@ The portal is a process without rights of its own. For everything that it shows 
 `/run/iampass-gateway/acts.sock`. This page lists these calls, for authors of another portal and for reviewers.
 `pam_iampass/portal/gateway.py` is a client.
 
-**Who can connect**: the user `_iampass-portal` and root, by the mode of the socket and by the peer that the kernel names.
-The gateway does not trust the portal. It checks each call as an attacker's, and demands proof from the person.
-[portal.md](../fleet/portal.md#what-a-portal-that-was-taken-over-can-do) says what an attacker in the portal can do.
+**Who can connect**: the user `_iampass-portal` and root, by the mode of the socket and by the peer that the kernel
+names. The gateway does not trust the portal. It checks each call as an attacker's, and demands proof from the person.
+[fleet-security.md](../fleet/fleet-security.md) says what an attacker in the portal can do.
 
-**Which process answers**: `pam-iampass-gateway serve-acts`, apart from `pam-iampass-gateway serve`, so that calls of the
-portal hold up no login. To switch it on, write `portal` into the settings, then:
+**Which process answers**: `pam-iampass-gateway serve-acts`, apart from `pam-iampass-gateway serve`, so that calls of
+the portal hold up no login. To switch it on, write `portal` into the settings, then:
 
     systemctl enable --now pam-iampass-gateway-acts.socket
 
@@ -42,8 +42,8 @@ settings.
 
 ## A call
 
-A call is HTTP: a POST with a JSON object (`Content-Type: application/json`), answered with a JSON object. Unknown fields,
-repeated keys and `null` are errors. Times are ISO 8601 with an offset; durations are seconds.
+A call is HTTP: a POST with a JSON object (`Content-Type: application/json`), answered with a JSON object. Unknown
+fields, repeated keys and `null` are errors. Times are ISO 8601 with an offset; durations are seconds.
 
 | limit | value |
 | --- | --- |
@@ -54,8 +54,8 @@ repeated keys and `null` are errors. Times are ISO 8601 with an offset; duration
 | calls without a token, or with an unknown one, at a time | {MOST_OF_STRANGERS}, and {STRANGERS_WAIT} that wait |
 | calls that wait for a phone | {MOST_HELD}, and {MOST_HELD_OF_ONE} for one person. Others are answered at once |
 
-An [error](#errors) has its HTTP status and a body such as this. `parameter` is there only with `BAD_FIELD`: the name of a
-field, or of a member of one (`parameters.person`, `filter.since`).
+An [error](#errors) has its HTTP status and a body such as this. `parameter` is there only with `BAD_FIELD`: the name of
+a field, or of a member of one (`parameters.person`, `filter.since`).
 
     {{"error": "BAD_FIELD", "detail": "is no IP address", "parameter": "remote"}}
 """
@@ -63,18 +63,28 @@ field, or of a member of one (`parameters.person`, `filter.since`).
 _ORDER = """
 ## In which order
 
-| to | call |
-| --- | --- |
-| sign in | `/sign-in/challenge`, in the browser `navigator.credentials.get()`, `/sign-in`. The token goes into the cookie |
-| use a link | `/link/challenge`; if it answers `phone: true`, `/link/ring`, and `/link/answer` until `approved`; in the browser `navigator.credentials.create()`; `/link` |
-| do an act | `/act`. If it needs a touch ([acts.md](../reference/acts.md)): before it `/act/challenge` with the same parameters, and in the browser `navigator.credentials.get()`. If it needs the phone: first of all `/phone/ring`, and `/phone/answer` until `approved` |
+**To sign in**: `/sign-in/challenge`, in the browser `navigator.credentials.get()`, `/sign-in`. The token goes into the
+cookie.
 
-A link is `/link#TOKEN`. Browsers do not send the part after `#`, so the page sends it. Challenges and approvals are valid
-for two minutes, once, and only for what they were asked for.
+**To use a link**:
 
-The page makes the id of an act (`once`), and the gateway uses the id up in the transaction of the act. A second call with
-this id, as after a second press of the button, does nothing: it waits for the first outcome and returns that, without
-links and codes. If the gateway has restarted since then, it does not know the outcome, and answers `UNKNOWN_OUTCOME`.
+1. `/link/challenge`.
+2. If it answers `phone: true`: `/link/ring`, and `/link/answer` until `approved`.
+3. In the browser `navigator.credentials.create()`, then `/link`.
+
+**To do an act** ([acts.md](../reference/acts.md) says what it needs):
+
+1. If it needs the phone: `/phone/ring`, and `/phone/answer` until `approved`.
+2. If it needs a touch: `/act/challenge` with the same parameters, in the browser `navigator.credentials.get()`.
+3. `/act`.
+
+A link is `/link#TOKEN`. Browsers do not send the part after `#`, so the page sends it. Challenges and approvals are
+valid for two minutes, once, and only for what they were asked for.
+
+The page makes the id of an act (`once`), and the gateway uses the id up in the transaction of the act. A second call
+with this id, as after a second press of the button, does nothing: it waits for the first outcome and returns that,
+without links and codes. If the gateway has restarted since then, it does not know the outcome, and answers
+`UNKNOWN_OUTCOME`.
 """
 
 

@@ -64,11 +64,11 @@ You can store a session and use it later, also in another process, until it is d
 | --- | --- |
 | `deadline` | a [Deadline](#deadline) for the whole call. Without it, the call takes 30 s at most |
 | `attempts` | how often the call is made at most, if it can be repeated. With 1, a call does not wait |
-| `pause` | a function that waits between two attempts, instead of `time.sleep`. An exception that it raises ends the call |
-| `until_readable` | a function of seconds and a descriptor, which waits for the response. An exception that it raises ends the call |
+| `pause` | a function that waits between two attempts, as `time.sleep` does |
+| `until_readable` | a function of seconds and a descriptor, which waits for the response |
 
-Signatures of API objects show `…` for `deadline` and `pause`. Each call raises an IampassError if it fails. An invalid
-argument raises ValueError or TypeError, before anything is sent.
+Signatures of API objects show `…` for `deadline` and `pause`. An exception in one of these functions ends the call. A
+call that fails raises an IampassError. An invalid argument raises ValueError or TypeError, before anything is sent.
 
 Not in the published client: `remove_user`, `lost_mobile_device`, `disable_mobile_device`, `knows_application`,
 `knows_user`, and the calls that only gateways answer: `host`, `people`, `redeem_code`, `watch`, `confirm` and
