@@ -29,10 +29,11 @@ def with_setting(text: str, key: str, value: str, file: Path) -> str:
     if document.root is None or document.problems or "\n" in value:
         raise EditRefused(f"{shown(value)} is not one value", where)
     expected = _set(_tree(text, file) or {}, names, _plain(document.root))
-    new = _edited(text, names, value)
     try:
+        new = _edited(text, names, value)
+        _composed(new)
         as_expected = _tree(new, file) == expected
-    except ConfigurationError:
+    except (ConfigurationError, yaml.YAMLError):
         as_expected = False
     if not as_expected:
         raise EditRefused(f"{key} cannot be set without changing anything else", where)
@@ -65,7 +66,7 @@ def _set(tree: Tree, names: list[str], wanted: Tree) -> Tree:
 
 def _edited(text: str, names: list[str], value: str) -> str:
     """The text with another value at the end of the path."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)  # whose marks count characters
+    node = _composed(text)
     for place, name in enumerate(names):
         written = value
         for further in reversed(names[place + 1 :]):
@@ -83,6 +84,11 @@ def _edited(text: str, names: list[str], value: str) -> str:
                 written = f" {written}"
             return text[:start] + written + text[end:]
     return text
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The root, whose marks count characters. Some texts that libyaml takes, such as `a: >#`, raise YAMLError."""
+    return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def _added(text: str, node: yaml.MappingNode, entry: str) -> str:

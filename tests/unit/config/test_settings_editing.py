@@ -57,6 +57,8 @@ def test_a_value_is_replaced_or_added_and_comments_stay(
         ("a: b\n", "a", "&c d"),
         ("a: b\n", "a..c", "d"),
         ("[a, b]\n", "a", "c"),
+        ("", "a", ">#"),
+        ("a: >#\n", "b", "c"),
     ],
 )
 def test_what_would_change_anything_else_is_refused(text: str, key: str, value: str) -> None:
