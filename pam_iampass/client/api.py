@@ -114,7 +114,8 @@ class AuthenticationAPI(BaseAPI):
         cannot ask the user, for example because there is no device, the session has failed and has a `failure_reason`.
 
         The call is repeated only while no byte was sent, so that the user gets one request. Only gateways take
-        `parameters`, and the `command` that the login runs. With a `request_id` among them, the call can be repeated: the gateway sends one request for an id.
+        `parameters`, and the `command` that the login runs. With a `request_id` among the parameters, the call can be
+        repeated: the gateway sends one request for an id.
         """
         call = self._application.start(user_id, authentication_methods, duration_seconds, parameters, command)
         session = self._make(call, deadline, attempts, pause)
