@@ -184,7 +184,7 @@ def test_a_session_that_opens_while_the_agent_stops_is_handed_over(world: Settin
         os.close(descriptor)
 
 
-@pytest.mark.needs_root
+@pytest.mark.needs_isolated_root
 def test_a_process_of_another_pid_namespace_is_not_taken_for_the_session_of_the_agent() -> None:
     script = (
         "import contextlib, socket, sys\n"
