@@ -54,6 +54,8 @@ def test_a_bypassed_person_needs_no_phone_until_it_is_over_or_removed(
     (record,) = gateway_server.records
     assert (record["outcome"], record["person"], record["remote"]) == ("bypassed", "alice", "192.0.2.7")
     assert record["reason"] == "by root: ticket 4711"
+    assert let_in(caller, service="sudo", command="sudo id (in /)")
+    assert gateway_server.records[-1]["command"] == "sudo id (in /)"
     assert not let_in(caller, "bob")
     assert gateway_server.transaction(lambda _, c: bypasses.remove(c, "alice")) == 1
     assert not let_in(caller)

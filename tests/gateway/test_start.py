@@ -477,6 +477,7 @@ def test_a_command_that_the_signed_query_does_not_cover_is_refused(
     for body in bodies:
         assert caller.start("alice", f"?request_id={once}&body_sha256={other}", body).status == 400
     assert not sandbox.sessions
+    assert caller.ask("nobody", command="id").authentication["refusal"]["outcome"] == "unlisted"
     first = caller.ask("alice", once, command="id").authentication
     assert first["authenticated"] is True
     assert caller.ask("alice", once, command="rm").authentication["reason"] == "REQUEST_ID_REUSED"

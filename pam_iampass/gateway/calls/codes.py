@@ -161,7 +161,7 @@ class AskedCode:
     def of(cls, request: IncomingRequest, came_at: float) -> AskedCode:
         """`came_at` is the `time.monotonic()` of the call. Raises RefusedRequest."""
         person = request.user_id()
-        given = request.parameters(*asked_start.PARAMETERS, "body_sha256")
+        given = request.parameters(*asked_start.PARAMETERS)
         require_digest(request, given.get("body_sha256", ""))
         request_id = given.get("request_id", "")
         if not asked_start.is_request_id(request_id):

@@ -17,7 +17,7 @@ from pam_iampass.text import clean
 
 _OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
 
-PARAMETERS = ("request_id", "machine", "timeout", "connection", *_OF_LOGIN)
+PARAMETERS = ("request_id", "machine", "timeout", "connection", "body_sha256", *_OF_LOGIN)
 """The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""
 
 _LONGEST_COMMAND = 1200
@@ -50,7 +50,7 @@ class AskedStart:
     @classmethod
     def of(cls, request: IncomingRequest) -> AskedStart:
         """The start for which a request asks. Raises RefusedRequest."""
-        start = Start.of(request, *PARAMETERS, "body_sha256", body=("command",))
+        start = Start.of(request, *PARAMETERS, body=("command",))
         given = start.parameters
         if start.body or "body_sha256" in given:
             require_digest(request, given.get("body_sha256", ""))
