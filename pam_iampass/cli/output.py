@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, zip_longest
 from typing import TYPE_CHECKING, Any, Callable, TextIO, Union
 
 import click
@@ -94,16 +94,16 @@ def table(
             _wrapped(*first, row[-1], indent=" " * used)
             continue
         line(*first)
-        below = [] if row in top else _below(headings[beside:] or ("",) * len(row), row[beside:])
+        below = [] if row in top else _below(headings[beside:], row[beside:])
         if below:
             _wrapped(_INDENT, *below, indent=_INDENT)
 
 
 def _below(headings: Sequence[str], cells: Row) -> list[Part]:
-    """The cells that are not empty, as a line: `from 192.0.2.1, took 3.1 s: approved`."""
+    """The cells that are not empty, as a line: `from 192.0.2.1, took 3.1 s: approved`. There may be no headings."""
     *named, last = [
         (f"{heading.lower()} ", cell) if _cleaned(cell)[0] not in ("", "-") else ()
-        for heading, cell in zip(headings, cells)
+        for heading, cell in zip_longest(headings, cells, fillvalue="")
     ]
     parts: list[Part] = [part for each in named if each for part in (", ", *each)][1:]
     return [*parts, *([": "] if parts and last else []), *last[1:]]

@@ -84,7 +84,7 @@ class Transport(Sender):
     ) -> T:
         """Makes the call.
 
-        The request is sent again only if it can be repeated, if nothing was sent, or after a complete 429 to a request
+        The request is sent again only if it can be repeated, if no byte was sent, or after a complete 429 to a request
         that asks no phone. A 401 from a server whose clock differs much is followed by one more attempt, with the
         server's time.
         """

@@ -167,7 +167,7 @@ HOW_TO_USE_CODES = (
 
 # Calls
 
-TOKEN = "the token of the sign-in; for a link, the part of the link after `#`"  # noqa: S105
+BEARER = "the token of the sign-in; for a link, the part of the link after `#`"
 BINDING = "32 random bytes in base64url, from a cookie of the browser. The challenge is valid only with them"
 REMOTE = "the IP address of the browser, for limits and records"
 ANSWER = "the browser's answer to the options (`PublicKeyCredential.toJSON()`)"
@@ -215,14 +215,14 @@ class SignIn(Call[SignedIn], path="/sign-in", errors=(Error.REFUSED,)):
 class ShowSignIn(Call[SignInShown], path="/sign-in/show", errors=(Error.NOT_SIGNED_IN,)):
     """Says whose sign-in this is, also before its passkey is confirmed. The call does not extend the sign-in."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class OpenLink(Call[LinkOptions], path="/link/challenge", errors=(Error.REFUSED, Error.ACT_REFUSED)):
     """Begins a registration with a link. The link stays valid."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     binding: Annotated[str, BINDING]
 
 
@@ -230,7 +230,7 @@ class OpenLink(Call[LinkOptions], path="/link/challenge", errors=(Error.REFUSED,
 class RingForLink(Call[Ringing], path="/link/ring", errors=(Error.REFUSED,)):
     """Asks the person of a link on the phone, within the limits of logins."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     remote: Annotated[str, REMOTE]
 
 
@@ -238,7 +238,7 @@ class RingForLink(Call[Ringing], path="/link/ring", errors=(Error.REFUSED,)):
 class WaitForLink(Call[PhoneAnswer], path="/link/answer", errors=(Error.REFUSED,)):
     """Waits up to 25 s for the answer on the phone."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     phone: Annotated[str, PHONE]
 
 
@@ -246,7 +246,7 @@ class WaitForLink(Call[PhoneAnswer], path="/link/answer", errors=(Error.REFUSED,
 class UseLink(Call[Registered], path="/link", errors=(Error.REFUSED, Error.ACT_REFUSED)):
     """Registers a passkey and uses up the link. The call signs nobody in."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     binding: Annotated[str, BINDING]
     answer: Annotated[Mapping[str, Any], ANSWER]
     label: Annotated[str, "the name that the person gives the passkey"]
@@ -258,7 +258,7 @@ class UseLink(Call[Registered], path="/link", errors=(Error.REFUSED, Error.ACT_R
 class BeginAct(Call[Options], path="/act/challenge", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
     """Begins the touch of a passkey with which the person confirms exactly this act."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     act: Annotated[str, ACT]
     parameters: Annotated[Mapping[str, Any], PARAMETERS]
     once: Annotated[str, ONCE]
@@ -278,7 +278,7 @@ class DoAct(
 ):
     """Carries out an act."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     act: Annotated[str, ACT]
     parameters: Annotated[Mapping[str, Any], PARAMETERS]
     once: Annotated[str, ONCE]
@@ -298,14 +298,14 @@ class BeginPasskey(
 ):
     """Begins the registration of a further passkey, for the act `passkey_add`."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class RingForAct(Call[Ringing], path="/phone/ring", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
     """Asks the person who has signed in on their own phone whether the act may be carried out."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     act: Annotated[str, ACT]
     remote: Annotated[str, REMOTE]
 
@@ -314,7 +314,7 @@ class RingForAct(Call[Ringing], path="/phone/ring", errors=(Error.NOT_SIGNED_IN,
 class WaitForPhone(Call[PhoneAnswer], path="/phone/answer", errors=(Error.NOT_SIGNED_IN, Error.REFUSED)):
     """Waits up to 25 s for the answer on the phone."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     phone: Annotated[str, PHONE]
 
 
@@ -324,7 +324,7 @@ class WaitForRings(Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN,
     view `sessions`) differ from `seen`, otherwise after 20 s. The call does not extend the sign-in. After `BUSY`, wait
     for some seconds."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     seen: Annotated[str, "`seen` of the last answer; without it, the answer comes at once"] = ""
 
 
@@ -332,7 +332,7 @@ class WaitForRings(Call[RingingNow], path="/rings", errors=(Error.NOT_SIGNED_IN,
 class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERMITTED)):
     """Reads the rows of a view that the person may see, with the fields that they may see."""
 
-    token: Annotated[str, TOKEN] = field(repr=False)
+    token: Annotated[str, BEARER] = field(repr=False)
     view: Annotated[str, "the name of the [view](#views)"]
     filter: Annotated[Mapping[str, Any], "which rows of the [view](#views)"] = field(default_factory=dict)
     by_itself: Annotated[

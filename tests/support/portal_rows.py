@@ -47,8 +47,9 @@ def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
 
 def ringing(id: str = "r1", **fields: Any) -> dict[str, Any]:
     """A request that asks alice."""
-    asked = login(id, **{"status": "asked", "seconds_left": 50, "since": _ago(5), "caller": "root", **fields})
-    asked.setdefault("command", "sudo apt upgrade (in /home/alice)")
+    command = "sudo apt upgrade (in /home/alice)"
+    own = {"status": "asked", "seconds_left": 50, "since": _ago(5), "caller": "root", "command": command}
+    asked = login(id, **{**own, **fields})
     return {name: value for name, value in asked.items() if name not in ("is_helped", "asker")}
 
 

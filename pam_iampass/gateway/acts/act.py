@@ -198,7 +198,7 @@ async def _perform_signed_in(gateway: Gateway, by: SignedIn, act: Act[T]) -> T:
         raise
     try:
         done = await act.after(gateway, done)
-    except BaseException as error:  # the same
+    except BaseException as error:  # also a call that is cancelled, as above
         outcome.fail(error if isinstance(error, Exception) else UnknownOutcome("the gateway has stopped"))
         raise
     outcome.succeed(act.told(done))
