@@ -322,9 +322,9 @@ async def hosts(request: web.Request, visit: Visit) -> web.Response:
         for row in found
         if query.get("name", "") in row["name"]
         and query.get("group", "") in ("", row["group"])
-        and query.get("status", "") in ("", row["status"])
+        and query.get("status", "") in ("", row["status"], row["silent_since"] and "silent")
     ]
-    wanted.sort(key=lambda row: row["status"] != "waiting")
+    wanted.sort(key=lambda row: (row["status"] != "waiting", row["silent_since"] is None))
     first = int(after) if (after := query.get("from", "")).isdecimal() and len(after) < 6 else 0
     rest = _address(request, **{"from": str(first + PAGE)}) if len(wanted) > first + PAGE else None
     rows = wanted[first : first + PAGE]
@@ -348,13 +348,17 @@ async def host(request: web.Request, visit: Visit) -> web.Response:
 
 
 async def _all_hosts(visit: Visit) -> list[Row]:
-    """All hosts, by name."""
+    """All hosts, by name. `silent_since` is set if a host has not called for a day. Of one that is suspended, no calls
+    are expected."""
     found = list[Row]()
     for _ in range(_MOST_PAGES):
         answer = await _view(visit, "hosts", after=found[-1]["name"] if found else "")
         found += answer.rows
         if not answer.more:
             break
+    for row in found:
+        if not (row["seen_within_a_day"] or row["status"] == "suspended"):
+            row["silent_since"] = row["seen"] or row["joined"]
     return found
 
 

@@ -224,6 +224,29 @@ def test_hosts_that_wait_come_first_and_are_found_by_group_and_status(gateway: S
 
 
 @pytest.mark.parametrize("role", ["auditor", "admin"])
+def test_a_silent_host_says_so_and_comes_right_after_hosts_that_wait(
+    gateway: ScriptedGateway, role: str
+) -> None:
+    gateway.roles = ROLES[role]
+    known, new, suspended = ROWS["hosts"]
+    last = {"seen": "2026-01-02T03:04:05+00:00", "seen_within_a_day": False}
+    silent = {**known, "name": "z.example.com", **last}
+    never = {**known, "name": "n.example.com", "seen": None, "seen_within_a_day": False}
+    gateway.rows["hosts"] = [known, never, new, {**suspended, **last}, silent]
+
+    def found(query: str) -> list[str]:
+        return [link[7:] for link in gateway.get(f"/hosts{query}").links if link.startswith("/hosts/")]
+
+    assert found("") == [NEW, "n.example.com", "z.example.com", HOST, "web.example.com"]
+    assert found("?status=silent") == ["n.example.com", "z.example.com"], "a suspended host has to be silent"
+    joined = datetime.fromisoformat(known["joined"]).astimezone(timezone.utc)
+    for name, since in (("z.example.com", "2026-01-02 03:04"), ("n.example.com", f"{joined:%Y-%m-%d %H:%M}")):
+        assert f"{name} silent since {since} UTC" in gateway.get("/hosts").words
+        assert f"{name} silent since {since} UTC" in gateway.get(f"/hosts/{name}").words
+    assert "silent" not in gateway.get(f"/hosts/{HOST}").words
+
+
+@pytest.mark.parametrize("role", ["auditor", "admin"])
 def test_the_note_on_a_host_is_in_the_list_and_on_its_page(gateway: ScriptedGateway, role: str) -> None:
     gateway.roles = ROLES[role]
     for page in ("/hosts", f"/hosts/{HOST}"):
