@@ -31,6 +31,7 @@ class RecordRow(TypedDict, total=False):
     event: ToAll[str]
     what: ToAll[str]
     reason: ToAll[str]
+    until: ToAll[str]
     known_by: ToAll[str]
     sudo_user: ToAuditors[str]
     tty: ToAuditors[str]

@@ -40,7 +40,7 @@ def environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"browser": browser, "duration": duration, "moment": moment}
+    made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment}
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "STATES": STATES}
     made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK}
     made.globals |= {"purpose": purpose, "reason": reason, "told": told}
@@ -54,15 +54,22 @@ def _finalize(value: object) -> object:
     return "" if value is None else value
 
 
-def moment(time: datetime | str | None) -> Markup:
-    """A time in UTC, which a script shows in the zone of the reader."""
+def moment(time: datetime | str | None, *, is_exact: bool = False) -> Markup:
+    """A time in UTC, which a script shows in the zone of the reader: without seconds, unless `is_exact`."""
     if time is None or not time:
         return Markup("never")
     found = datetime.fromisoformat(time) if isinstance(time, str) else time
     utc = found.astimezone(timezone.utc)
-    return Markup('<time datetime="{}">{}</time>').format(
-        utc.isoformat(timespec="seconds"), f"{utc:%Y-%m-%d %H:%M} UTC"
+    return Markup('<time datetime="{}"{}>{}</time>').format(
+        utc.isoformat(timespec="seconds"),
+        Markup(" data-exact") if is_exact else "",
+        f"{utc:%Y-%m-%d %H:%M:%S} UTC" if is_exact else f"{utc:%Y-%m-%d %H:%M} UTC",
     )
+
+
+def exact(time: datetime | str | None) -> Markup:
+    """As `moment`, with seconds."""
+    return moment(time, is_exact=True)
 
 
 def duration(seconds: float) -> str:

@@ -240,5 +240,6 @@ def reason(row: Mapping[str, Any]) -> str:
         said = ": ".join(filter(None, (_purpose(row, of), known[code])))
     said = re.sub(f"the session {_ID}", "the login", said)
     said = re.sub(f"^{_ID}; |, {_ID}(?=;)", "", said)
+    news = re.sub(r" \(\d\d:\d\d UTC\)|, \d\d:\d\d UTC(?=\))", "", news)  # its own record has the time
     said = said.removeprefix("backoff: ").replace("sessions to end:", "logins to end:")
     return "; ".join(filter(None, (said, f"the login has told them: {news}" if news else "")))

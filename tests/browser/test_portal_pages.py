@@ -231,6 +231,11 @@ def test_times_are_those_of_the_reader_and_of_utc_without_scripts(
     expect(page.get_by_text("4 Feb 2019")).to_be_visible()
     page = opened(open_page, gateway, "/people/bob", java_script_enabled=False)
     expect(page.get_by_text("2019-02-03 20:00 UTC")).to_be_visible()
+    old = {"time": "2019-02-03T20:00:05+00:00", "until": "2019-02-04T20:00:00+00:00"}
+    gateway.rows["records"] = [{**ROWS["records"][-3], **old}]
+    page = opened(open_page, gateway, "/log", timezone_id="Asia/Tokyo", locale="en-GB")
+    expect(page.locator(".when")).to_have_text("4 Feb 2019, 05:00:05")
+    expect(page.locator(".reason time")).to_have_text("5 Feb 2019")
 
 
 def test_an_act_that_is_under_way_is_not_begun_again(gateway: ScriptedGateway, open_page: OpenPage) -> None:

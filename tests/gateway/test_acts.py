@@ -52,7 +52,10 @@ def test_the_record_of_an_act_names_the_actor_and_how_they_are_known(gateway_ser
         "known_by": "command",
         "remote": "192.0.2.9",
     }
-    assert record["reason"].endswith("through all services, on all hosts; 4711")
+    assert record["until"] == bypass.ends_at.isoformat()
+    assert record["reason"] == "through all services, on all hosts; 4711", (
+        "without a time of the gateway's zone"
+    )
 
 
 @pytest.mark.parametrize("name", ["alice", "zoe"])

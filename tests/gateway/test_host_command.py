@@ -102,6 +102,8 @@ def test_an_invite_says_what_to_type_on_the_host(server: Postgres) -> None:
     ((host, fields),) = records(server)
     assert (host, fields["what"], fields["invite"]) == (None, "host_invite", id)
     assert fields["caller"]
+    assert (fields["until"], fields["reason"]) == (invite.expires_at.isoformat(), "1 host, group default")
+    assert f"{invite.expires_at.astimezone():until %Y-%m-%d %H:%M:%S}" in run_gateway("host", "list")
     assert secret not in str(fields)
 
 

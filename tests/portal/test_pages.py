@@ -177,6 +177,30 @@ def test_a_form_has_a_name_as_it_is_even_if_it_is_shown_otherwise(gateway: Scrip
     assert {found["value"] for found in given} >= {name}
 
 
+def test_times_of_records_and_sign_ins_have_seconds_and_none_is_text_of_the_gateway(
+    gateway: ScriptedGateway,
+) -> None:
+    """A script shows each `<time>` in the zone of the reader."""
+    until = "2026-03-04T05:06:07+00:00"
+    act = {
+        **ROWS["records"][-3],
+        "time": "2026-03-04T04:06:07+00:00",
+        "until": until,
+        "reason": "on all hosts",
+    }
+    gateway.rows["records"] = [act]
+    shown = gateway.get("/log")
+    assert {"2026-03-04T04:06:07+00:00", until} <= {*shown.all("time", "datetime")}
+    assert "until 2026-03-04 05:06 UTC; on all hosts" in shown.words
+    assert "2026-03-04 04:06:07 UTC" in shown.words
+    gateway.rows["records"] = []
+    began = [datetime.fromisoformat(row["began_at"]) for row in ROWS["mine"][0]["sign_ins"]]
+    mine = gateway.get("/")
+    assert [f"{time:%Y-%m-%d %H:%M:%S} UTC" in mine.words for time in began] == [True, True]
+    exact = [found for tag, found in mine.elements if tag == "time" and "data-exact" in found]
+    assert len(exact) == len(began)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
     gateway.roles = ROLES[role]

@@ -79,7 +79,9 @@ class Work:
     """Whom it concerns."""
     host: str | None = None
     reason: str = ""
-    """The result, for the record."""
+    """The result, for the record. A time in it would be in the zone of the gateway: see `until`."""
+    until: datetime | None = None
+    """Until when the result lasts, for the record."""
     invite: str = ""
     """The id of the invite that it concerns."""
     sign_in: SignIn | None = None
@@ -253,6 +255,7 @@ async def _change(work: Work, act: Act[T]) -> T:
         host=work.host,
         person=work.person,
         reason=work.reason,
+        until=work.until,
         invite=work.invite,
     )
     return done

@@ -67,7 +67,7 @@ class InviteHost(declared.InviteHost, Act[tuple[Invite, str]]):
         bound = network(self.network) if self.network else None
         terms = self.group, self.uses, self.seconds, self.name or None, bound
         made, word = await joining.invite(work.gateway, work.connection, *terms)
-        work.host, work.invite, work.reason = made.name, made.id, made.terms
+        work.host, work.invite, work.reason, work.until = made.name, made.id, made.terms, made.expires_at
         return made, word
 
 

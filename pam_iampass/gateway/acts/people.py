@@ -125,8 +125,8 @@ class BypassPhone(declared.BypassPhone, Act[Bypass]):
             made_by=work.actor.name,
             reason=self.reason,
         )
-        what = f"until {bypass.ends_at.astimezone():%Y-%m-%d %H:%M:%S %Z}, {bypass.through}, {bypass.where}"
-        work.reason = "; ".join(filter(None, (what, self.reason)))
+        work.until = bypass.ends_at
+        work.reason = "; ".join(filter(None, (f"{bypass.through}, {bypass.where}", self.reason)))
         return bypass
 
     def told(self, done: Bypass) -> Until:

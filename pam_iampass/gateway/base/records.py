@@ -145,15 +145,18 @@ async def act(
     host: str | None = None,
     person: str | None = None,
     reason: str = "",
+    until: datetime | None = None,
     invite: str = "",
 ) -> None:
     """Write what somebody has done, such as `user_add`, and the result.
 
     :param by: the fields about the actor; if None, it is the administrator who runs this command.
+    :param until: until when the result lasts.
     :param invite: the id of an invite, which is not for everybody who may read the reason.
     """
     fields = dict(administrator_fields() if by is None else by)
-    fields |= {name: text for name, text in (("reason", reason), ("invite", invite)) if text}
+    known = {"reason": reason, "until": until.isoformat() if until else "", "invite": invite}
+    fields |= {name: text for name, text in known.items() if text}
     await write(connection, Kind.ACT, host=host, person=person, what=what, **fields)
 
 
@@ -185,9 +188,13 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
 
 
 def reason_of(fields: Mapping[str, str]) -> str:
-    """The reason of a record with the invite that it is about, as administrators read it."""
+    """The reason of a record as administrators of this machine read it, with the invite that it is about, and until
+    when it lasts."""
     invite = f"invite {fields['invite']}" if "invite" in fields else ""
-    return "; ".join(filter(None, (invite, fields.get("reason", ""))))
+    until = ""
+    if "until" in fields:
+        until = f"until {datetime.fromisoformat(fields['until']).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return "; ".join(filter(None, (invite, until, fields.get("reason", ""))))
 
 
 async def forget(connection: Connection, seconds: float) -> int:

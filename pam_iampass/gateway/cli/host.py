@@ -107,7 +107,7 @@ def invite(
     if as_json:
         output.show_json({**_invite_object(made), "url": url, "invite": word})
         return
-    output.line(f"Invite {made.id}: {made.terms}")
+    output.line(f"Invite {made.id}: {_terms(made)}")
     output.line("On the host, as root:")
     output.line(f"    pam-iampass join {url} {word}" + (f" --name {made.name}" if made.name else ""))
 
@@ -208,7 +208,7 @@ def list_(
         )
     if invites and not (groups or statuses or unseen or as_csv):
         output.line("")
-        output.table(("INVITE", "TERMS"), [(invite.id, invite.terms) for invite in invites])
+        output.table(("INVITE", "TERMS"), [(invite.id, _terms(invite)) for invite in invites])
 
 
 def _csv_row(host: HostRow) -> list[str]:
@@ -402,6 +402,10 @@ def _status(host: HostRow) -> output.Part:
 def _last_call(host: HostRow) -> output.Part:
     last = "never" if host["seen"] is None else _when(host["seen"])
     return last if host["seen_within_a_day"] else (f"{last}: not for a day", "bold red")
+
+
+def _terms(invite: Invite) -> str:
+    return f"{invite.terms}, until {_when(invite.expires_at)}"
 
 
 def _invite_object(invite: Invite) -> dict[str, Any]:

@@ -334,13 +334,10 @@ class Invite:
 
     @property
     def terms(self) -> str:
-        """How many hosts can join with it, which ones, and until when, in words."""
+        """How many hosts can join with it, and which ones, in words."""
         name = f" named {self.name}" if self.name else ""
         network = f" in {self.network}" if self.network else ""
-        until = f"{self.expires_at.astimezone():%Y-%m-%d %H:%M:%S}"
-        return (
-            f"{number_of(self.uses_left, 'host', 'hosts')}{name}{network}, group {self.group}, until {until}"
-        )
+        return f"{number_of(self.uses_left, 'host', 'hosts')}{name}{network}, group {self.group}"
 
 
 async def find_invite(gateway: Gateway, connection: Connection, id: str) -> Invite | None:

@@ -1,9 +1,13 @@
 // Times in the reader's zone, seconds that count down, and what a page says when it cannot be kept up to date.
 "use strict";
 
-const SHORT = new Intl.DateTimeFormat([], { hour: "2-digit", minute: "2-digit" });
-const LONG = new Intl.DateTimeFormat([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-const OLD = new Intl.DateTimeFormat([], { dateStyle: "medium" });
+const formats = (time, old) => ({
+  short: new Intl.DateTimeFormat([], time),
+  long: new Intl.DateTimeFormat([], { day: "numeric", month: "short", ...time }),
+  old: new Intl.DateTimeFormat([], { dateStyle: "medium", ...old }),
+});
+const MINUTES = formats({ hour: "2-digit", minute: "2-digit" });
+const SECONDS = formats({ hour: "2-digit", minute: "2-digit", second: "2-digit" }, { timeStyle: "medium" });
 const ON_PAPER = new Intl.DateTimeFormat([], { dateStyle: "long", timeStyle: "short" });
 
 function showTimes(within) {
@@ -13,7 +17,8 @@ function showTimes(within) {
     const isToday = time.toDateString() === now.toDateString();
     const isNear = Math.abs(now - time) < 300 * 86400e3;
     const isOfSheet = element.closest(".sheet");
-    element.textContent = (isOfSheet ? ON_PAPER : isToday ? SHORT : isNear ? LONG : OLD).format(time);
+    const { short, long, old } = "exact" in element.dataset ? SECONDS : MINUTES;
+    element.textContent = (isOfSheet ? ON_PAPER : isToday ? short : isNear ? long : old).format(time);
     element.title = time.toLocaleString([], { dateStyle: "full", timeStyle: "long" });
   }
   for (const element of within.querySelectorAll("[data-seconds]")) {

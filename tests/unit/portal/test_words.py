@@ -55,7 +55,11 @@ def test_what_a_record_names_has_words() -> None:
         ({"event": "session_ended", "reason": "timeout"}, "its time was over"),
         (
             {"outcome": "approved", "reason": "active; told: New for you: a passkey (dora, 12:10 UTC)."},
-            "the login has told them: New for you: a passkey (dora, 12:10 UTC).",
+            "the login has told them: New for you: a passkey (dora).",
+        ),
+        (
+            {"outcome": "approved", "reason": "active; told: New for you: a passkey (12:10 UTC)."},
+            "the login has told them: New for you: a passkey.",
         ),
         ({"outcome": "covered", "reason": "by the session ID on bastion"}, "by the login on bastion"),
         (
