@@ -174,7 +174,8 @@ class Declaration:
     label: str
     """What the button says."""
     says: str
-    """What will happen, for who does it to somebody else. `{person}` and `{host}` are names."""
+    """What will happen, for who does it to somebody else. `{person}` and `{host}` are names; `{logins}` says that this
+    login, or all of them, end."""
     own: str
     """What will happen, for who does it to themselves."""
     waits: str

@@ -62,8 +62,8 @@ def _verdict(result: Mapping[str, Any]) -> tuple[str, str]:
     touch={HELPDESK, ADMIN},
     record="whose sessions, and how many there are to end; each leaves a record of its own when it has ended",
     label="End",
-    says="The logins end at once, on every host on which they are.",
-    own="The login ends at once.",
+    says="{logins} at once.",
+    own="{logins} at once.",
     done=_ended,
     is_harm=True,
 )

@@ -30,6 +30,7 @@ from pam_iampass.portal.visit import (
     TEMPLATES,
     VISIT,
     Handler,
+    asks_by_itself,
     cookie_of,
     form_of,
     is_from_elsewhere,
@@ -209,7 +210,7 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
     if request.headers.get("Accept") == "application/json":
         says = " ".join(filter(None, (words.says, detail)))
         return web.json_response({"says": says, "status": words.status}, status=words.status)
-    if "HX-Request" in request.headers:  # a part of a page: the whole page then says it
+    if asks_by_itself(request):  # the whole page then says it
         return web.Response(
             status=words.status, headers={"HX-Refresh": "true"} if words.status == 401 else {}
         )

@@ -38,7 +38,8 @@ def waits(offer: Declaration, given: Mapping[str, Any]) -> str:
 
 
 def _named(text: str, given: Mapping[str, Any]) -> str:
-    return text.format(**{name: given.get(name, "") for name in ("person", "host")})
+    logins = "This login ends" if given.get("session") else "All these logins end"
+    return text.format(logins=logins, **{name: given.get(name, "") for name in ("person", "host")})
 
 
 def read(offer: Declaration, form: Form) -> dict[str, Any]:

@@ -53,6 +53,11 @@ class Login:
     depth: int
     below: list[Login] = field(default_factory=list)
 
+    @property
+    def number(self) -> int:
+        """The number of logins that this one and those below it are."""
+        return 1 + sum(each.number for each in self.below)
+
 
 def tree(rows: Sequence[Row]) -> list[Login]:
     """The sessions as trees. Parents come before their children; one that is not among the rows is left out."""
@@ -159,7 +164,7 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
         answer = await visit.call(WaitForRings(visit.token, seen))
         if answer.seen == seen:
             return web.Response(status=204)
-        logins = await _own_logins(visit, by_itself=True)
+        logins = await _own_logins(visit)
     except GatewayError as error:
         if error.code != "BUSY":
             raise
@@ -188,13 +193,13 @@ def _asking(rows: Iterable[Row]) -> list[Row]:
 
 async def attention(request: web.Request, visit: Visit) -> web.Response:
     """The part of the navigation with the number of what needs attention now. Scripts of the page ask for it."""
-    found = await _view(visit, "attention", by_itself=True) if visit.roles else Found()
+    found = await _view(visit, "attention") if visit.roles else Found()
     return _page(request, "attention.html", number=len(found.rows))
 
 
-async def _own_logins(visit: Visit, *, by_itself: bool = False) -> list[Row]:
+async def _own_logins(visit: Visit) -> list[Row]:
     """The logins that the person has approved and that are open."""
-    found = await _view(visit, "sessions", person=visit.person, by_itself=by_itself)
+    found = await _view(visit, "sessions", person=visit.person)
     return [row for row in found.rows if row["status"] not in _ASKS]
 
 
@@ -276,7 +281,7 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
 
 async def phone(request: web.Request, visit: Visit) -> web.Response:
     """The part of a page that says whether a person has a phone."""
-    found = await _view(visit, "phone", by_itself=True, person=request.match_info["name"])
+    found = await _view(visit, "phone", person=request.match_info["name"])
     if not found.rows:
         raise web.HTTPNotFound
     said, look = PHONES.get(found.rows[0]["phone"], ("IAMPASS does not say", "wait"))

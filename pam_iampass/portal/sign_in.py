@@ -30,6 +30,7 @@ from pam_iampass.portal.visit import (
     STRANGERS,
     Visit,
     ask,
+    asks_by_itself,
     cookie_of,
     form_of,
     is_from_elsewhere,
@@ -62,8 +63,8 @@ async def visit_of(request: web.Request) -> Visit:
         raise GatewayError("NOT_SIGNED_IN", "", status=401)
     shown = await ask(request, ShowSignIn(token), token)
     roles = frozenset(shown.roles)
-    remote, elsewhere = remote_of(request), is_from_elsewhere(request)
-    return Visit(shown.person, roles, token, remote, shown.confirmed, shown.id, gateway, elsewhere)
+    remote, by_itself = remote_of(request), is_from_elsewhere(request) or asks_by_itself(request)
+    return Visit(shown.person, roles, token, remote, shown.confirmed, shown.id, gateway, by_itself)
 
 
 def sign_in_page(request: web.Request, to: str, says: str = "", status: int = 200) -> web.Response:

@@ -40,15 +40,13 @@ class Visit:
     sign_in: str
     """The id of the sign-in."""
     gateway: GatewayClient = field(repr=False)
-    from_elsewhere: bool = False
-    """Whether a page of another site has sent the browser here, which may have been without the person."""
+    by_itself: bool = False
+    """Whether a script of the page asks, or a page of another site has sent the browser here: that may have been
+    without the person, and keeps no sign-in from ending."""
 
-    async def view(self, name: str, *, by_itself: bool = False, **filter: Any) -> Rows:
-        """The rows of a view of the gateway. Raises GatewayError.
-
-        :param by_itself: whether the page asks by itself, which keeps no sign-in from ending.
-        """
-        return await self.gateway.call(Look(self.token, name, filter, by_itself or self.from_elsewhere))
+    async def view(self, name: str, **filter: Any) -> Rows:
+        """The rows of a view of the gateway. Raises GatewayError."""
+        return await self.gateway.call(Look(self.token, name, filter, self.by_itself))
 
     async def call(self, call: Call[A]) -> A:
         """The gateway's answer to a call. Raises GatewayError."""
@@ -127,6 +125,11 @@ async def ask(request: web.Request, call: Call[A], token: str | None = None) -> 
     if token is not None:
         strangers.found(token)
     return answer
+
+
+def asks_by_itself(request: web.Request) -> bool:
+    """Whether a script of the page asks for a part of it (htmx says so), or for the whole."""
+    return "HX-Request" in request.headers
 
 
 def is_from_elsewhere(request: web.Request) -> bool:

@@ -174,6 +174,61 @@ def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_st
     expect(page.get_by_text("You are logged in nowhere")).to_be_visible()
 
 
+def _shown_again(page: Page) -> None:
+    """As after the reader has looked at another tab: the page asks for its parts at once."""
+    with page.expect_response(page.url):
+        page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_pages_of_now_renew_themselves_but_for_what_somebody_does_there(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rows["sessions"] = [login("1")]
+    page = opened(open_page, gateway, "/now")
+    rows, end = page.locator(".tree > li"), page.locator("#session_end-of-1 summary")
+    end.click()
+    gateway.rows["sessions"] = [login("2", host="web.example.com", status="asked"), login("1")]
+    _shown_again(page)
+    expect(rows).to_have_count(2)
+    expect(end).to_be_focused()
+    expect(page.get_by_role("button", name="End", exact=True)).to_have_count(1)
+    # A part with an act that is under way stays.
+    page.evaluate("() => { document.querySelector('details[open] [role=status]').textContent = 'Wait.'; }")
+    gateway.rows["sessions"] = ()
+    _shown_again(page)
+    expect(rows).to_have_count(2)
+    end.click()
+    _shown_again(page)
+    expect(page.get_by_text("No login is open")).to_be_visible()
+
+    page = opened(open_page, gateway, "/people/bob")
+    expect(page.locator("#phone")).to_have_text("registered")
+    host = page.get_by_label("On another host")
+    host.fill("web")
+    gateway.rows["denials"], gateway.rows["sessions"] = (), [login("3", user="bob")]
+    looked_up = [view for view, _ in gateway.asked].count("phone")
+    _shown_again(page)
+    expect(page.locator("#logins .tree > li")).to_have_count(1)
+    expect(host).to_have_value("web")
+    expect(page.locator("#phone")).to_have_text("registered")
+    assert [view for view, _ in gateway.asked].count("phone") == looked_up, "IAMPASS is asked once for a page"
+    host.blur()
+    _shown_again(page)
+    expect(page.get_by_text("This is over.")).to_have_count(0)
+
+
+def test_where_a_sign_in_has_ended_there_is_a_link_to_sign_in_again(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    page = opened(open_page, gateway, "/hosts/" + HOST, may_lose=True)
+    page.locator("summary", has_text="Suspend").click()
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Suspend").click()
+    page.get_by_role("link", name="Sign in again").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.locator("[name=to]")).to_have_value(f"/hosts/{HOST}")
+
+
 def test_codes_are_printed_on_one_sheet_without_navigation_and_buttons(
     gateway: ScriptedGateway, open_page: OpenPage
 ) -> None:

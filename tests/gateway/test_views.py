@@ -176,15 +176,17 @@ def test_hosts_are_for_auditors_without_their_invites_and_for_admins(views: View
 def test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names(
     views: Views, caller: HostCaller, sandbox: Sandbox
 ) -> None:
-    caller.ask("alice", service="sshd", remote="192.0.2.7")
+    begun = caller.ask("alice", service="sshd", remote="192.0.2.7").authentication
     sandbox.approve("token-of-alice")
+    assert caller.answer(begun) == "active"
     caller.ask("bob", service="sudo", caller="alice")
     (own,) = views.sessions(actor(Role.SELF))
     assert (own["user"], own["host"], own["service"], own["remote"]) == ("alice", HERE, "sshd", "192.0.2.7")
     assert own.keys() == {*SESSIONS.fields[Role.SELF]}
     assert names(views.sessions(actor(Role.SELF, name="bob"))) == ["bob"]
     assert names(views.sessions(actor(Role.HELPDESK, name="zoe", helps=("staff",)))) == ["alice"]
-    assert [names(views.sessions(actor(role))) for role in OF_ALL] == [[], *[["alice", "bob"]] * 2]
+    first_asked = [[], *[["bob", "alice"]] * 2]
+    assert [names(views.sessions(actor(role))) for role in OF_ALL] == first_asked, "requests come first"
 
 
 @pytest.fixture

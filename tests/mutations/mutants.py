@@ -4359,8 +4359,8 @@ MUTANTS = {
         ),
         Mutant(
             "a page that is left open keeps its reader signed in",
-            "by_itself or self.from_elsewhere",
-            "self.from_elsewhere",
+            "is_from_elsewhere(request) or asks_by_itself(request)",
+            "is_from_elsewhere(request)",
             "test_a_page_that_asks_by_itself_keeps_nobody_signed_in",
         ),
         Mutant(
@@ -4377,8 +4377,8 @@ MUTANTS = {
         ),
         Mutant(
             "a window that another site opens keeps a sign-in from ending",
-            "by_itself or self.from_elsewhere",
-            "by_itself",
+            "is_from_elsewhere(request) or asks_by_itself(request)",
+            "asks_by_itself(request)",
             "test_pages_of_other_names_keep_no_sign_in_from_ending[cross-site-document]",
         ),
         Mutant(
@@ -4448,18 +4448,6 @@ MUTANTS = {
             "return clean(value, _LONGEST)",
             "return value",
             "test_hostile_texts_change_nothing_of_any_page[admin]",
-        ),
-        Mutant(
-            "a part of a page that is asked for without the reader keeps a sign-in from ending",
-            '_view(visit, "phone", by_itself=True, person',
-            '_view(visit, "phone", person',
-            "test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending",
-        ),
-        Mutant(
-            "the logins on a page, which it asks for by itself, keep a sign-in from ending",
-            "logins = await _own_logins(visit, by_itself=True)",
-            "logins = await _own_logins(visit)",
-            "test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_ones_are_announced",
         ),
         Mutant(
             "records that limits look at are deleted",

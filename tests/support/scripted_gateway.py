@@ -90,11 +90,11 @@ class ScriptedGateway:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def get(self, path: str) -> Shown:
-        """The page at an address, for who has signed in."""
+    def get(self, path: str, *, by_itself: bool = False) -> Shown:
+        """The page at an address, for who has signed in; or, `by_itself`, as a script of a page asks for it."""
         visitor = Visitor(self._portal)
         visitor.cookies[SIGN_IN] = TOKEN
-        answer = visitor.get(path)
+        answer = visitor.get(path, **({"HX-Request": "true"} if by_itself else {}))
         return Shown(answer.status, answer.text)
 
     def act(self, name: str, **form: str) -> Shown:

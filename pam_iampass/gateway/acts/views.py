@@ -95,11 +95,12 @@ async def show_hosts(
 async def show_sessions(
     gateway: Gateway, connection: Connection, actor: Actor, person: str = ""
 ) -> list[SessionRow]:
-    """The open sessions that the actor sees, or those of one person, the oldest first, and children below their
-    parents."""
+    """The open sessions that the actor sees, or those of one person: first those that ask somebody or wait for it, then
+    the others, the oldest first, and children below their parents."""
     sees_all = roles_for_all(actor, SESSIONS)
     seen, values = whom(actor, sees_all)
     found, _ = await sessions.listing(gateway, connection, f"%s IN ('', person) AND {seen}", person, *values)
+    found.sort(key=lambda each: status_of(each[0]) not in ASKS)  # these cover no others
     roles = await roles_for_each(
         gateway, connection, actor, sees_all, (session.person for session, _, _ in found)
     )
@@ -329,6 +330,10 @@ def _session_row(session: HostSession, left: float) -> SessionRow:
         "status": status_of(session),
         "seconds_left": round(left),
     }
+
+
+ASKS = ("asked", "waits")
+"""The states of sessions that are requests."""
 
 
 def status_of(session: HostSession) -> str:

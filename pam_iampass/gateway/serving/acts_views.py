@@ -134,7 +134,7 @@ async def sessions(
     actor: Actor,
     person: Annotated[str, _PERSON, "of this person"] = "",
 ) -> Rows:
-    """Open sessions and waiting logins: the oldest first, with the logins that each session covers below it."""
+    """Waiting logins, then open sessions: the oldest first, with the logins that each session covers below it."""
     found = await show_sessions(gateway, connection, actor, person)
     return found[:MOST], len(found) > MOST
 

@@ -71,14 +71,24 @@ showTimes(document);
 showWhatIsOver(document);
 document.addEventListener("htmx:load", ({ detail: { elt } }) => { showTimes(elt); showWhatIsOver(elt); });
 
-// What asks now is asked for only while somebody can see it: a browser has few connections to one server.
-const isOfRings = (event) => event.detail.pathInfo.requestPath.startsWith("/rings");
+// What happens now is asked for only while somebody can see it: a browser has few connections to one server.
+const renews = ({ detail: { pathInfo: { requestPath: path } } }) => (
+  path.startsWith("/rings") || path === document.getElementById("renews")?.getAttribute("hx-get"));
 const rings = () => document.getElementById("rings");
-document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && isOfRings(event)) event.preventDefault(); });
+document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && renews(event)) event.preventDefault(); });
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
 
+// A part stays as it is while somebody does something in it: an act that is under way, a text that is being typed, or
+// records further down that are being read.
+function isInUse(part) {
+  const isRead = part.querySelector(".records") && part.getBoundingClientRect().top < 0;
+  return isRead || part.querySelector("details[open] [role=status]:not(:empty), input:focus, select:focus");
+}
+
 // What takes the place of a part has the same acts unfolded, and htmx gives the focus to what has the same id.
-document.addEventListener("htmx:oobBeforeSwap", ({ detail: { target, fragment } }) => {
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const { target, fragment } = event.detail;
+  if (document.getElementById("renews") && isInUse(target)) event.detail.shouldSwap = false;
   for (const fold of target.querySelectorAll("details[open]")) {
     const next = fragment.querySelector(`[id="${CSS.escape(fold.id)}"]`);
     if (next) next.open = true;
@@ -87,7 +97,7 @@ document.addEventListener("htmx:oobBeforeSwap", ({ detail: { target, fragment } 
 
 const stale = document.getElementById("stale");
 function say(event, problem) {
-  if (!isOfRings(event)) return;
+  if (!renews(event)) return;
   if (stale.textContent !== problem) stale.textContent = problem;
   stale.hidden = !problem;
 }

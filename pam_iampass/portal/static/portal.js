@@ -105,6 +105,10 @@ async function goOn(form) {
     left.delete(form);
     button.textContent = button.dataset.label;
     say(problem instanceof Problem ? problem.message : PROBLEMS[problem.name] ?? "Your browser could not do it.");
+    if (problem.status === 401 && !form.matches("[action='/sign-in']")) {
+      const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Sign in again" });
+      status.append(" ", link); // the page asks for the sign-in, and is shown after it
+    }
   } finally {
     if (!done.has(form)) {
       busy.delete(form);
