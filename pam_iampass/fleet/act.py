@@ -181,7 +181,7 @@ class Declaration:
     waits: str
     """What the page waits for after the form was sent. `{person}` and `{host}` are names."""
     done: Callable[[Mapping[str, Any]], str]
-    """What has happened, made from the result."""
+    """What has happened, made from the result. `{person}` and `{host}` are names."""
     answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None
     """The answer for which the act was done, made from the result, and whether it is `yes`, `no` or `wait`; None for
     acts that ask nothing."""
@@ -246,8 +246,8 @@ def act(
     label: str = "",
     says: str = "",
     own: str = "",
-    waits: str = "The gateway is doing it. Wait for the answer.",
-    done: Callable[[Mapping[str, Any]], str] = lambda _: "It is done.",
+    waits: str = "In progress. Please wait.",
+    done: Callable[[Mapping[str, Any]], str] = lambda _: "Done.",
     answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None = None,
     is_harm: bool = False,
 ) -> Callable[[A], A]:

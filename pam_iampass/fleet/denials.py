@@ -23,9 +23,7 @@ class Cause:
     """The command of root of a gateway, after `pam-iampass-gateway`, with `{person}` and `{host}`."""
 
 
-_ASK_FIRST = (
-    "First ask the person whether these logins were theirs. If so, wait, or let the phone ring again."
-)
+_ASK_FIRST = "First ask the person whether these logins were theirs. If so, wait, or clear the limits."
 _AGAIN = "The person logs in again."
 CAUSES: Mapping[str, Cause] = {
     # Of a person
@@ -85,7 +83,7 @@ CAUSES: Mapping[str, Cause] = {
         "host resume {host}",
     ),
     "HOST_NOT_ADMITTED": Cause(
-        "The host waits to be admitted.",
+        "The host waits for admission.",
         "An administrator admits the host.",
         "host_admit",
         "host admit {host}",

@@ -27,7 +27,7 @@ def network_error(text: str) -> str | None:
     return None
 
 
-@act("host_invite", "invite for a host", record="how many hosts can join, which ones, and until when")
+@act("host_invite", "invite made for a host", record="how many hosts can join, which ones, and until when")
 @dataclass(frozen=True)
 class InviteHost(Declared[Result]):
     """Make an invite with which hosts join a group. Results in the invite: anyone who has it can join a host of the
@@ -57,12 +57,12 @@ class RemoveHost(OfHost[Result]):
 
 @act(
     "host_admit",
-    "admitted",
+    "host admitted",
     by={ADMIN},
     label="Admit",
-    says="Compare its id with the one that pam-iampass join has printed on the host. Once it is admitted, {host} may "
-    "ask the phones of people.",
-    done=lambda result: f"The host is {result['status']}.",
+    says="Compare the id with the one that pam-iampass join printed on the host. After admission, {host} can send "
+    "requests to the phones of its users.",
+    done=lambda result: f"{{host}} is {result['status']}.",
 )
 @dataclass(frozen=True)
 class AdmitHost(OfHost[HostState]):
@@ -75,12 +75,12 @@ class AdmitHost(OfHost[HostState]):
 
 @act(
     "host_resume",
-    "resumed",
+    "host resumed",
     by={ADMIN},
     record=_RECORD,
     label="Resume",
-    says="{host} is answered again.",
-    done=lambda result: f"The host is {result['status']}.",
+    says="The gateway answers {host} again, and people can log in there by phone.",
+    done=lambda result: f"{{host}} is {result['status']}.",
 )
 @dataclass(frozen=True)
 class ResumeHost(OfHost[HostState]):
@@ -90,14 +90,14 @@ class ResumeHost(OfHost[HostState]):
 
 @act(
     "host_suspend",
-    "suspended",
+    "host suspended",
     by={ADMIN},
     record=f"{_RECORD}; with `end_logins`, how many logins are to end",
     label="Suspend",
-    says="The gateway stops answering {host}. Until you resume the host, logins there that need a phone are denied. "
-    "Its open logins go on, unless you end them.",
+    says="No new logins by phone on {host}, until you resume the host. Its requests on phones end within a second. "
+    "Its open logins continue, unless you also end them.",
     done=lambda result: (
-        "The gateway no longer answers the host. "
+        "{host} is suspended: no new logins by phone. "
         f"{number_of(result['ended'], 'login or request has', 'logins or requests have')} ended."
     ),
     is_harm=True,
@@ -108,9 +108,9 @@ class SuspendHost(OfHost[Ended]):
     the logins on other hosts that its logins have covered. With `end_logins`, also end its own open logins, so that
     they cover no login after `host_resume`."""
 
-    end_logins: Annotated[
-        bool, flag, Field("End its open logins as well, because the host was taken over")
-    ] = False
+    end_logins: Annotated[bool, flag, Field("Also end its open logins, because the host was taken over")] = (
+        False
+    )
 
 
 @act(
@@ -119,8 +119,8 @@ class SuspendHost(OfHost[Ended]):
     by={ADMIN},
     record="the addresses",
     label="Set the addresses",
-    says="If another host claims that a connection to one of these addresses is its own, the phone is asked, and "
-    "there is an alert. Leave out addresses that several hosts share.",
+    says="If another host claims a connection to one of these addresses, the login needs the phone, and there is an "
+    "alert. Leave out addresses that several hosts share.",
     done=lambda _: "The addresses are set.",
 )
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class SetHostAddresses(OfHost[Result]):
     addresses: Annotated[
         tuple[str, ...],
         texts(host_address_error),
-        Field("All its addresses", "such as 192.0.2.8, 2001:db8::8", required=True),
+        Field("All addresses of the host", "such as 192.0.2.8, 2001:db8::8", required=True),
     ] = ()
 
 
@@ -141,7 +141,7 @@ class SetHostAddresses(OfHost[Result]):
     by={ADMIN},
     record="the note; empty if it was removed",
     label="Write a note",
-    says="Administrators and auditors read the note beside the name of {host}. It replaces the earlier note.",
+    says="Administrators and auditors read the note beside the name of {host}. The new note replaces the earlier one.",
     done=lambda _: "The note is changed.",
 )
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class OfLink(OfPerson[Link]):
     """An act that makes a link which registers a passkey. It is good once, for 15 minutes, and makes an earlier one
     void."""
 
-    replaces: Annotated[bool, flag, Field("Replace the passkeys that there are")] = False
+    replaces: Annotated[bool, flag, Field("Replace all current passkeys")] = False
     """End the person's other passkeys, and all sign-ins, once the link is used."""
 
 
@@ -57,9 +57,9 @@ class LinkOperator(OfLink):
     by={HELPDESK, ADMIN},
     record=_LINK_RECORD,
     label="Make a link for a passkey",
-    says="Whoever opens the link within 15 minutes registers a passkey as {person}; who has a phone approves it there. "
-    "Give it to {person} and to nobody else.",
-    done=lambda _: "This link is good once. It is shown only now.",
+    says="The link registers a passkey as {person}. It is valid once, for 15 minutes. If {person} has a phone, they "
+    "approve on it. Give the link only to {person}.",
+    done=lambda _: "This link is valid once. It is shown only now.",
 )
 @dataclass(frozen=True)
 class LinkPerson(OfLink):
@@ -87,17 +87,17 @@ class EndOperator(OfPerson[Result]):
     phone={SELF},
     record="the passkey's label",
     news="a passkey",
-    purpose="a further passkey",
+    purpose="another passkey",
     label="Add a passkey",
-    own="Your browser makes a further passkey. You approve it on your phone, and confirm it with the passkey with "
-    "which you have signed in. If you have a role here, it does not count with the new one.",
-    done=lambda _: "You can sign in with the new passkey.",
+    own="Your browser makes another passkey. Approve on your phone, then confirm with the passkey of this sign-in. If "
+    "you have a role here, you do not have the role in sign-ins with the new passkey.",
+    done=lambda _: "You can now sign in with the new passkey.",
 )
 @dataclass(frozen=True)
 class AddPasskey(OfPerson[Result]):
     """Register a further passkey of the person, with which no role counts."""
 
-    label: Annotated[str, text(label_error), Field("What you call it, such as the device", required=True)]
+    label: Annotated[str, text(label_error), Field("Name, such as that of the device", required=True)]
     answer: Annotated[str, text(_answer_error), Field("Passkey", is_made=True)]
     """The answer of the browser to `passkey_options`, as JSON."""
 
@@ -108,8 +108,8 @@ class AddPasskey(OfPerson[Result]):
     by={SELF},
     record="the passkey's label",
     label="Remove",
-    own="Nobody can sign in with this passkey any more, and sign-ins with it end. Without any passkey, you need a link "
-    "to sign in again.",
+    own="This passkey can no longer sign in, and its sign-ins end. If it is your last passkey, you need a link to sign "
+    "in again.",
     done=lambda _: "The passkey is removed.",
     is_harm=True,
 )
@@ -128,8 +128,8 @@ class RemovePasskey(OfPerson[Result]):
     phone={SELF},
     purpose="a passkey from before a restore",
     label="Approve this passkey",
-    own="The gateway's database was restored from a backup. Approve on your phone that this passkey is still yours.",
-    done=lambda _: "You can go on with this passkey.",
+    own="The gateway's database was restored from a backup. Confirm on your phone that this passkey is still yours.",
+    done=lambda _: "You can use this passkey again.",
 )
 @dataclass(frozen=True)
 class ConfirmPasskey(OfPerson[Result]):
@@ -143,7 +143,7 @@ class ConfirmPasskey(OfPerson[Result]):
     touch=(),
     record="how many sign-ins there were",
     label="End",
-    own="Who uses it has to sign in again. Your logins on hosts go on.",
+    own="This sign-in ends at once. Your logins on hosts continue.",
     done=lambda result: f"{number_of(result['number'], 'sign-in has', 'sign-ins have')} ended.",
     is_harm=True,
 )
@@ -165,9 +165,9 @@ class EndSignIns(OfPerson[Number]):
     record="until when it counts",
     news="a recovery code",
     label="Get a code to log in with",
-    own="You get one code that counts for 12 hours, once a week, while your phone is reported lost. All other recovery "
-    "codes of yours are void then, and your administrators are told.",
-    done=lambda _: "This code logs you in once, within 12 hours, on hosts where codes count. It is shown only now.",
+    own="You get one code for the next 12 hours. You can get such a code once a week, while your phone is reported "
+    "lost. Your other recovery codes are revoked, and your administrators get an alert.",
+    done=lambda _: "This code logs you in once, within the next 12 hours. It is shown only now.",
 )
 @dataclass(frozen=True)
 class CodeForLostPhone(OfPerson[Codes]):

@@ -69,12 +69,13 @@ class ReturnPerson(_Described):
 
 @act(
     "bypass",
-    "may log in without the phone for a while",
+    "logins without the phone allowed",
     by={HELPDESK, ADMIN},
     record="until when, through which services, on which hosts, and why",
-    label="Let in without the phone",
-    says="{person} logs in without the phone for that long. What you write as the reason stands in the record.",
-    done=lambda _: "No phone is asked for these logins now. It ends by itself.",
+    label="Allow logins without the phone",
+    says="{person} can log in without the phone for this time. The password or the key is still required. The reason "
+    "is in the record.",
+    done=lambda _: "These logins now need no phone.",
 )
 @dataclass(frozen=True)
 class BypassPhone(OfPerson[Until]):
@@ -82,13 +83,19 @@ class BypassPhone(OfPerson[Until]):
 
     seconds: Annotated[float, seconds(LONGEST_BYPASS), Field("For how long", choices=_TIMES)]
     services: Annotated[
-        tuple[str, ...], texts(name_error), Field("Only through these services", "empty: all; or sshd, sudo")
+        tuple[str, ...],
+        texts(name_error),
+        Field("Only through these services", "all, unless you name some, such as sshd, sudo"),
     ] = ()
     hosts: Annotated[
-        tuple[str, ...], texts(host_name_error), Field("Only on these hosts", "empty: all; or web1, web2")
+        tuple[str, ...],
+        texts(host_name_error),
+        Field("Only on these hosts", "all, unless you name some, such as web1, web2"),
     ] = ()
     groups: Annotated[
-        tuple[str, ...], texts(name_error), Field("Only on hosts of these groups", "empty: all; or web, db")
+        tuple[str, ...],
+        texts(name_error),
+        Field("Only on hosts of these groups", "all, unless you name some, such as web, db"),
     ] = ()
     reason: Annotated[
         str,
@@ -99,12 +106,14 @@ class BypassPhone(OfPerson[Until]):
 
 @act(
     "bypass_end",
-    "needs the phone again",
+    "phone required again",
     by={HELPDESK, ADMIN},
     record="whether there were none",
     label="Require the phone again",
-    says="{person} needs the phone again for each login.",
-    done=lambda result: "The phone is needed again." if result["number"] else "It was needed already.",
+    says="{person} needs the phone again for the next login.",
+    done=lambda result: (
+        "The phone is required again." if result["number"] else "The phone was already required."
+    ),
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -120,11 +129,11 @@ class EndBypasses(OfPerson[Number]):
     news="recovery codes",
     purpose="new recovery codes",
     label="Make new recovery codes",
-    says="{person} gets ten new recovery codes, and the ones from before are void. You see the new ones once: hand "
-    "them over on paper.",
-    own="You get ten new recovery codes, and the ones from before are void. You see them once: print them. First "
-    "approve it on your phone.",
-    done=lambda _: "These are the codes. They are shown only now.",
+    says="{person} gets ten new recovery codes, and the old codes are revoked. You see the new codes only once. Print "
+    "them, and give them to {person} on paper.",
+    own="You get ten new recovery codes, and your old codes are revoked. First approve on your phone. You see the new "
+    "codes only once, so print them.",
+    done=lambda _: "These are the new codes. They are shown only now.",
 )
 @dataclass(frozen=True)
 class NewCodes(OfPerson[Codes]):
@@ -133,13 +142,15 @@ class NewCodes(OfPerson[Codes]):
 
 @act(
     "recovery_revoke",
-    "recovery codes made void",
+    "recovery codes revoked",
     by={SELF, HELPDESK, ADMIN},
     record="whether there were none",
-    label="Make the recovery codes void",
-    says="{person} can use none of the recovery codes any more.",
-    own="You can use none of your recovery codes any more.",
-    done=lambda result: "No recovery code counts any more." if result["number"] else "There were none.",
+    label="Revoke the recovery codes",
+    says="{person} can no longer use any recovery code.",
+    own="You can no longer use any recovery code.",
+    done=lambda result: (
+        "All recovery codes are revoked." if result["number"] else "There were no recovery codes."
+    ),
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -151,10 +162,10 @@ class RevokeCodes(OfPerson[Number]):
     "throttle_clear",
     "limits cleared",
     by={HELPDESK, ADMIN},
-    label="Let the phone ring again",
-    says="Logins of {person} need not wait any more: requests that were not approved, and wrong recovery codes, are "
-    "forgotten. First ask {person} whether they were theirs.",
-    done=lambda _: "The phone can ring again at once.",
+    label="Clear the limits",
+    says="First ask {person} whether the denied requests were theirs. If so, clear the limits: the next login rings at "
+    "once, and wrong recovery codes no longer block.",
+    done=lambda _: "The limits are cleared. The next login rings at once.",
 )
 @dataclass(frozen=True)
 class ClearLimits(OfPerson[Result]):

@@ -40,17 +40,19 @@ def _message_error(message: str) -> str | None:
 
 
 def _lost(result: Mapping[str, Any]) -> str:
-    said = ["From now on nothing counts that this phone approves."]
+    said = ["Approvals from this phone are now rejected."]
     if not result["disabled"]:
-        said.append("IAMPASS has not disabled it yet; the gateway goes on with it.")
+        said.append("IAMPASS has not disabled the phone yet. The gateway tries again.")
     if result["ended"]:
         said.append(f"{number_of(result['ended'], 'login has', 'logins have')} ended.")
     if result["bypasses"]:
-        said.append("What let in without the phone for a while has ended.")
+        said.append("Logins now need the phone again.")
     if result["codes_left"]:
-        left = number_of(result["codes_left"], "recovery code still counts", "recovery codes still count")
+        left = number_of(
+            result["codes_left"], "recovery code is still valid", "recovery codes are still valid"
+        )
         said.append(f"{left}.")
-    return " ".join([*said, "The next phone needs a link, which the help desk or an administrator makes."])
+    return " ".join([*said, "The help desk or an administrator makes the link for the next phone."])
 
 
 @act(
@@ -61,11 +63,10 @@ def _lost(result: Mapping[str, Any]) -> str:
     record="how many sessions there are to end, how many bypasses were ended, how many recovery codes are good; when"
     " IAMPASS has disabled the phone, another record says so",
     label="Report the phone lost",
-    says="From now on nothing counts that the phone of {person} approves; logins and sign-ins of {person} end, and "
-    "what lets {person} in without the phone. A new phone is another step.",
-    own="From now on nothing counts that your phone approves. Your logins end, all your sign-ins here but this one, "
-    "and what lets you in without the phone for a while. You need the help desk, or an administrator, for the next "
-    "phone.",
+    says="Approvals from the phone of {person} are rejected from now on. All logins and sign-ins of {person} end, and "
+    "logins without the phone are no longer allowed. To register a new phone is a separate step.",
+    own="Approvals from your phone are rejected from now on. All your logins end, and all your sign-ins but this one. "
+    "Logins without the phone are no longer allowed. For the next phone, you need the help desk or an administrator.",
     done=_lost,
     is_harm=True,
 )
@@ -75,9 +76,7 @@ class ReportLostPhone(OfPerson[LostPhone]):
     sessions, bypasses and sign-ins, apart from the one by which people report it themselves and those that began later.
     People cannot revoke their own recovery codes with it: `recovery_revoke` needs a touch."""
 
-    end_codes: Annotated[bool, flag, Field("Make the recovery codes void as well", by={HELPDESK, ADMIN})] = (
-        False
-    )
+    end_codes: Annotated[bool, flag, Field("Also revoke the recovery codes", by={HELPDESK, ADMIN})] = False
     """Also revoke the recovery codes: they were lost, too."""
 
 
@@ -101,14 +100,14 @@ class EnrollPhone(OfPerson[Link]):
     news=_NEWS,
     purpose="a new phone",
     label="Register a new phone",
-    says="IAMPASS makes a link that registers a phone. Whoever opens it can approve the logins of {person}: first "
-    "make sure who is asking you for it.",
-    own="IAMPASS makes a link that registers your next phone, in place of this one. First approve it on the phone that "
-    "you have, if you have one.",
+    says="IAMPASS makes a link that registers a phone. Anyone who opens the link can approve logins of {person}, so "
+    "first verify who is asking you for it.",
+    own="IAMPASS makes a link that registers your next phone and replaces this one. If you still have a phone, first "
+    "approve on it.",
     done=lambda result: (
         "This link registers the phone. It is shown only now."
         if result["url"]
-        else "IAMPASS has sent the link to the phone number."
+        else "IAMPASS sent the link to the phone number."
     ),
 )
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ class NewPhone(OfPerson[Link]):
     """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that is known here.
     Results in the link."""
 
-    sends: Annotated[bool, flag, Field("Send it to the phone number that is known here")] = False
+    sends: Annotated[bool, flag, Field("Send the link to the phone number on record")] = False
 
 
 # Views

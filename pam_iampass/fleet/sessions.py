@@ -16,39 +16,40 @@ from pam_iampass.fleet.view import ToHelpers, ToSelf, View
 
 def _ended(result: Mapping[str, Any]) -> str:
     ended = number_of(result["ended"], "login has", "logins have")
-    later = " IAMPASS has not ended all of them yet; the gateway goes on with it." if result["errors"] else ""
-    return f"{ended} ended.{later}"
+    return f"{ended} ended.{_later(result)}"
+
+
+def _later(result: Mapping[str, Any]) -> str:
+    return " IAMPASS has not confirmed the end yet. The gateway tries again." if result["errors"] else ""
 
 
 def _disowned(result: Mapping[str, Any]) -> str:
-    later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
     return (
-        f"It has ended, and your administrators are told.{later} Somebody may have the key or the password with which "
-        "you log in, or your passkey: ask the help desk what to do."
+        f"The request or login has ended, and your administrators get an alert.{_later(result)} An attacker may have "
+        "your SSH key, your password or your passkey. Ask the help desk what to do."
     )
 
 
 def _declined(result: Mapping[str, Any]) -> str:
-    later = " IAMPASS has not ended it yet; the gateway goes on with it." if result["errors"] else ""
     return (
-        f"You did not approve this login, and it is denied or ended. Your administrators are told.{later} "
-        "Your own logins go on."
+        f"The login of the other person is denied or has ended, and your administrators get an alert.{_later(result)} "
+        "Your own logins continue."
     )
 
 
 def _verified(result: Mapping[str, Any]) -> str:
     if result["reason"]:
-        why = REASONS.get(result["reason"]) or "it could not be asked"
-        return f"No phone was asked: {why}. You do not know who is calling."
+        why = REASONS.get(result["reason"]) or "the request failed"
+        return f"No phone got a request: {why}. You do not know who is calling."
     return {
-        "approved": "The person who holds this phone has approved the request.",
-        "denied": "The person who holds this phone has denied the request.",
+        "approved": "The person who holds this phone approved the request.",
+        "denied": "The person who holds this phone denied the request.",
     }.get(result["answer"], "Nobody answered on the phone in time. You do not know who is calling.")
 
 
 def _verdict(result: Mapping[str, Any]) -> tuple[str, str]:
     if result["reason"]:
-        return "Not asked. Do nothing for this caller.", "wait"
+        return "No request sent. Do nothing for this caller.", "wait"
     return {
         "approved": ("Approved on the phone.", "yes"),
         "denied": ("Denied. Do nothing for this caller.", "no"),
@@ -85,13 +86,13 @@ class EndSessions(Declared[Ended]):
 
 @act(
     "session_not_me",
-    "a login is not theirs",
+    "login reported as not theirs",
     by={SELF},
     touch=(),
     record="which session, and how far it had come",
     label="That is not me",
-    own="If it is not you, end it: whoever it is must wait before they can ask again, and your administrators are "
-    "told.",
+    own="If this is not you, end it here. The next request from the same place has to wait, and your administrators "
+    "get an alert.",
     done=_disowned,
     is_harm=True,
 )
@@ -105,12 +106,12 @@ class DisownSession(OfPerson[Ended]):
 
 @act(
     "session_decline",
-    "a login of another person not approved",
+    "login of another person not approved",
     by={SELF},
     touch=(),
     record="which session, whose login, and how far it had come",
     label="I do not approve this",
-    own="The login is denied or ends at once, and your administrators are told. Your own logins go on.",
+    own="The login is denied or ends at once, and your administrators get an alert. Your own logins continue.",
     done=_declined,
     is_harm=True,
 )
@@ -126,13 +127,12 @@ class DeclineSession(OfPerson[Ended]):
 
 @act(
     "phone_verify",
-    "a caller was to be verified",
+    "caller to be verified",
     by={HELPDESK, ADMIN},
     record="that the phone is asked; the answer is a record of its own",
     label="Ring to verify a caller",
-    says="The phone of {person} rings now, as for a login: whoever is calling approves it, if the phone is in their "
-    "hand. This page waits for the answer, for a minute or two. Not for a phone that may be lost: whoever has it could "
-    "answer.",
+    says="The phone of {person} gets a request, as for a login. Ask the caller to approve the request. This page shows "
+    "the answer within two minutes. Do not use this if the phone may be lost, because a thief could approve.",
     waits="The phone of {person} rings. This page shows the answer in two minutes at the latest.",
     done=_verified,
     answer=_verdict,

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pam_iampass.fleet.act import Declaration
 from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
-from pam_iampass.portal.offers import OFFERS, read
+from pam_iampass.portal.offers import OFFERS, done, read
 from pam_iampass.portal.sign_in import answered, json_object, rung
 from pam_iampass.portal.visit import SETTINGS, Visit, form_of, local_address, page
 from pam_iampass.portal.words import SHOWN_BEFORE
@@ -55,16 +55,16 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
     parameters = read(offer, form)
     touch = json_object(form["touch"]) if form.get("touch") else None
     once, phone = form.get("once", ""), form.get("phone") or None
-    done = await visit.call(DoAct(visit.token, offer.name, parameters, once, visit.remote, touch, phone))
-    result = done.result
+    answer = await visit.call(DoAct(visit.token, offer.name, parameters, once, visit.remote, touch, phone))
+    result = answer.result
     person = parameters.get("person")
     return page(
         request,
         "result.html",
         act=offer,
-        says=SHOWN_BEFORE if done.repeated and None in result.values() else offer.done(result),
+        says=SHOWN_BEFORE if answer.repeated and None in result.values() else done(offer, result, parameters),
         answer=offer.answer(result) if offer.answer else None,
-        repeated=done.repeated,
+        repeated=answer.repeated,
         person=None if person == visit.person else person,
         whose=person or visit.person,
         origin=request.app[SETTINGS].origin,

@@ -37,6 +37,11 @@ def waits(offer: Declaration, given: Mapping[str, Any]) -> str:
     return _named(offer.waits, given)
 
 
+def done(offer: Declaration, result: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What has happened."""
+    return _named(offer.done(result), given)
+
+
 def _named(text: str, given: Mapping[str, Any]) -> str:
     logins = "This login ends" if given.get("session") else "All these logins end"
     return text.format(logins=logins, **{name: given.get(name, "") for name in ("person", "host")})
@@ -57,6 +62,6 @@ def _read(field: Field, form: Form) -> Any:
         return [name for each in text.split(",") if (name := each.strip())] or None
     if field.kind == "choice":
         if text not in (field.choices or {}):
-            raise Unreadable(field.label, "must be one of those that can be chosen")
+            raise Unreadable(field.label, "is not one of the choices")
         return float(text)
     return text or None

@@ -105,7 +105,7 @@ async def sign_out(request: web.Request) -> web.Response:
     except GatewayError as error:
         if error.code != "NOT_SIGNED_IN":
             says = (
-                "This browser has forgotten your sign-in, but the gateway could not end it: it ends after 30 minutes "
+                "This browser has removed your sign-in, but the gateway could not end it. It ends after 30 minutes "
                 "without use."
             )
     response = sign_in_page(request, "/", says)
@@ -177,7 +177,7 @@ def json_object(text: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise Unreadable("the passkey", "was not asked for: that needs scripts")
+        raise Unreadable("the answer of your passkey", "is missing: switch on JavaScript")
     return value
 
 

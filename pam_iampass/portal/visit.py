@@ -182,7 +182,7 @@ async def form_of(request: web.Request) -> Mapping[str, str]:
             raise ValueError
         return {name: str(value) for name, value in (await request.post()).items()}
     except ValueError:  # bytes of another encoding
-        raise Unreadable("what was sent", "is no form") from None
+        raise Unreadable("what was sent", "is not a form") from None
 
 
 def local_address(text: str) -> str:

@@ -26,74 +26,74 @@ WORDS: Mapping[str, Words] = {
     "AWAY": Words(
         503,
         "The gateway does not answer",
-        "Logins on hosts do not need this page. Try again in a minute. If you have just asked for something, it may "
-        "have been done: look before you do it again.",
+        "Try again in a minute. If you have just pressed a button, first check whether the action was done. Logins to "
+        "hosts do not need this page.",
     ),
     "DATABASE_AWAY": Words(
-        503, "The gateway's database does not answer", "Nothing was done. Try again in a minute."
+        503, "The gateway's database does not answer", "Nothing was changed. Try again in a minute."
     ),
     "UNKNOWN_OUTCOME": Words(
-        503, "The outcome is not known", "It may have been done, or not. Look before you do it again."
+        503, "The outcome is not known", "First check whether the action was done, before you try again."
     ),
     "IAMPASS_AWAY": Words(
         503,
         "IAMPASS does not answer",
-        "What had to be changed at the gateway was changed, and IAMPASS has not done the rest. Look, and try again.",
+        "The gateway has made its part of the change. IAMPASS has not confirmed the rest. Check the page, then try "
+        "again.",
     ),
     "RESTORED": Words(
         503,
         "The gateway's database is an old copy",
-        "Nobody can sign in, and nothing is shown, before root of a gateway has looked at it: pam-iampass-gateway "
-        "restored.",
+        "Nobody can sign in until root of a gateway has confirmed the database: pam-iampass-gateway restored.",
     ),
-    "STOPPING": Words(503, "The gateway starts again", "Nothing was done. Try again in a moment."),
-    "BUSY": Words(429, "The gateway is busy", "Nothing was done. Try again in a moment."),
-    "NOT_PERMITTED": Words(403, "You may not do or see this", "If you should, ask an administrator."),
+    "STOPPING": Words(503, "The gateway is restarting", "Nothing was changed. Try again in a moment."),
+    "BUSY": Words(429, "The gateway is busy", "Nothing was changed. Try again in a moment."),
+    "NOT_PERMITTED": Words(403, "You have no permission for this", "If you need it, ask an administrator."),
     "REFUSED": Words(
         403,
-        "The confirmation does not count",
-        "It is too old, was used before, or was for something else. Nothing was done. Go back and begin again.",
+        "Your confirmation is not valid",
+        "It has expired, was already used, or belongs to another action. Nothing was changed. Go back and try again.",
     ),
     "SIGN_IN_REFUSED": Words(
         403,
         "You are not signed in",
-        "This passkey does not count here: it is not known, or no longer, or the page was open for too long. Try "
-        "again. If that does not help, ask your help desk or an administrator for a link.",
+        "The portal does not know this passkey, or the page was open for too long. Try again. If that does not help, "
+        "ask your help desk or an administrator for a link.",
     ),
     "LINK_REFUSED": Words(
         403,
-        "The link does not count",
-        "It was used, or is older than 15 minutes, or there is a newer one; or it was not approved on the phone. Open "
-        "it again from where you have got it, or ask for another one.",
+        "This link is no longer valid",
+        "It has been used, is older than 15 minutes, was replaced by a newer link, or you did not approve on the "
+        "phone. In the last case, open it again. Otherwise ask for a new link.",
     ),
-    "ACT_REFUSED": Words(409, "Nothing was done", "It cannot be done now:"),
-    "BAD_FIELD": Words(400, "Nothing was done", "A field has a value that it cannot have."),
-    "BAD_BODY": Words(400, "Nothing was done", "There is something in it that is no text."),
+    "ACT_REFUSED": Words(409, "Nothing was changed", "This is not possible now:"),
+    "BAD_FIELD": Words(400, "Nothing was changed", "A field has a wrong value. Go back and correct it."),
+    "BAD_BODY": Words(400, "Nothing was changed", "A field contains characters that are not text."),
     "NOT_SIGNED_IN": Words(
         401,
-        "Sign in",
-        "You are not signed in any more, so nothing was done: a sign-in ends after 30 minutes without use, after 8 "
-        "hours, and when the phone is reported lost or the passkey is replaced.",
+        "Your sign-in has ended",
+        "Your sign-in has ended, and nothing was changed. A sign-in ends after 30 minutes without use, after 8 hours, "
+        "and when your phone is reported lost or your passkey is replaced.",
     ),
-    "WRONG_ORIGIN": Words(403, "Nothing was done", "This was not sent by a page of the portal."),
-    "NOT_FOUND": Words(404, "There is no such page", "It is gone, or the address is wrong."),
+    "WRONG_ORIGIN": Words(403, "Nothing was changed", "This request did not come from a page of the portal."),
+    "NOT_FOUND": Words(404, "This page does not exist", "The address is wrong, or the page was removed."),
     "NOT_HELPED": Words(
         404,
-        "You help nobody with this name",
-        "Either nobody has this name, or the person has a group that the help desk does not help. Ask an "
+        "You cannot help a person with this name",
+        "Either no person has this name, or the person has a group that the help desk does not help. Ask an "
         "administrator.",
     ),
-    "TOO_LARGE": Words(413, "Nothing was done", "More was sent than any page of the portal sends."),
+    "TOO_LARGE": Words(413, "Nothing was changed", "The request is too large."),
     "FAILED": Words(
         500,
         "This page has failed",
-        "Your administrator finds the reason in the journal of the portal. If you have just asked for something, it "
-        "may have been done: look before you do it again.",
+        "If you have just pressed a button, first check whether the action was done. Your administrator finds the "
+        "reason in the journal of the portal.",
     ),
 }
 
 
-SHOWN_BEFORE = "What it showed is shown only once. If you have not seen it, go back and do it again."
+SHOWN_BEFORE = "The result was shown only once. If you did not see it, go back and do it again."
 """What the page of an act says that was done before, in place of what is shown once."""
 
 
@@ -108,11 +108,11 @@ def words_of(error: GatewayError, path: str) -> Words:
 
 
 _NOT_RUNG = {
-    "PHONE_LOST": "Your phone was reported lost, and there is no other one yet: ask the help desk.",
-    "AT_CAPACITY": "Too many logins of yours wait for your phone.",
-    "HOST_THROTTLED": "Your phone was asked too often.",
+    "PHONE_LOST": "Your phone was reported lost, and no other phone is registered. Ask the help desk.",
+    "AT_CAPACITY": "Too many of your logins wait for your phone.",
+    "HOST_THROTTLED": "Your phone got too many requests.",
     "IAMPASS_AWAY": "IAMPASS does not answer.",
-    "IAMPASS_REFUSES": "IAMPASS does not know you, or does not know the gateway: ask an administrator.",
+    "IAMPASS_REFUSES": "IAMPASS does not know you or the gateway. Ask an administrator.",
 }
 NO_PHONE = "NO_MOBILE_DEVICE"
 """Why no phone was asked: the person has none."""
@@ -120,7 +120,7 @@ NO_PHONE = "NO_MOBILE_DEVICE"
 
 def why_not_rung(ringing: Ringing) -> str:
     """Why a phone was not asked."""
-    why = _NOT_RUNG.get(ringing.reason or "", "Your phone could not be asked.")
+    why = _NOT_RUNG.get(ringing.reason or "", "Your phone got no request.")
     return (
         f"{why} Try again in {ringing.seconds:.0f} seconds."
         if ringing.seconds >= 1
@@ -131,33 +131,33 @@ def why_not_rung(ringing: Ringing) -> str:
 # Rows and records
 
 OUTCOMES: Mapping[str, tuple[str, str]] = {
-    "approved": ("approved", "yes"),
-    "recovered": ("let in with a recovery code", "wait"),
-    "bypassed": ("let in without the phone", "wait"),
-    "covered": ("covered by an earlier approval", "quiet"),
-    "exempt": ("needs no approval", "quiet"),
+    "approved": ("approved on the phone", "yes"),
+    "recovered": ("approved by a recovery code", "wait"),
+    "bypassed": ("allowed without the phone", "wait"),
+    "covered": ("allowed by an earlier approval", "quiet"),
+    "exempt": ("exempt from approval", "quiet"),
     "denied": ("denied", "no"),
-    "timed_out": ("not answered in time", "no"),
-    "no_device": ("no phone", "no"),
-    "unlisted": ("may not log in there", "no"),
-    "unavailable": ("could not be asked", "no"),
-    "misconfigured": ("not possible from there", "no"),
-    "throttled": ("asked too often", "no"),
-    "cancelled": ("given up", "quiet"),
+    "timed_out": ("no answer in time", "no"),
+    "no_device": ("no phone registered", "no"),
+    "unlisted": ("no permission for this host", "no"),
+    "unavailable": ("IAMPASS or gateway unavailable", "no"),
+    "misconfigured": ("configuration error", "no"),
+    "throttled": ("too many requests", "no"),
+    "cancelled": ("login abandoned", "quiet"),
 }
 """What is said of each outcome of a login, and the class that gives it its colour."""
 STATES: Mapping[str, tuple[str, str]] = {
-    "waits": ("waits for its turn", "wait"),
-    "asked": ("the phone is asked", "wait"),
+    "waits": ("waits for an earlier request", "wait"),
+    "asked": ("the phone is ringing", "wait"),
     "approved": ("approved on the phone", "yes"),
     "denied": ("denied", "no"),
     "over": ("ended without an answer", "quiet"),
-    "away": ("the person is away", "wait"),
-    "waiting": ("waits to be admitted", "wait"),
+    "away": ("the phone is away", "wait"),
+    "waiting": ("waits for admission", "wait"),
     "stopped": ("stopped", "no"),
     "suspended": ("suspended", "no"),
-    "leaving": ("leaving", "wait"),
-    "removing": ("is being removed", "no"),
+    "leaving": ("has left the directory", "wait"),
+    "removing": ("removal has begun", "no"),
 }
 """The same for sessions, hosts and people. What is active needs no word."""
 ENTRIES: Mapping[str, str] = {
@@ -165,26 +165,26 @@ ENTRIES: Mapping[str, str] = {
     "host_joined": "host has joined",
     "host_left": "host has left",
     "invited": "link for a first phone",
-    "restored_confirm": "restored database accepted",
+    "restored_confirm": "restored database confirmed",
     "sign_in": "signed in",
     "user_add": "person added",
-    "user_missing": "missing rows of people accepted",
+    "user_missing": "missing people confirmed",
     "user_remove": "person removed",
 }
 """What is said of what a record of an act names; of others, the words of its name."""
 PHONES: Mapping[str, tuple[str, str]] = {
     "registered": ("registered", "yes"),
     "lost": ("reported lost", "no"),
-    "none": ("none is registered", "wait"),
+    "none": ("no phone registered", "wait"),
 }
 HELPDESK = "(helpdesk)"
 ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk"}
 """What has people asked that is no host, by what rows have in place of a host's name."""
 _ENDS: Mapping[str, str] = {
     **REASONS,
-    "cancelled": "it was refused",
-    "closed": "somebody has ended it, or it was logged out",
-    "timeout": "its time was over",
+    "cancelled": "the request was denied",
+    "closed": "the user logged out, or somebody ended the login",
+    "timeout": "the session expired",
 }
 """The same, of a login that was open."""
 _ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -212,26 +212,29 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
     if outcome:
         said, look = OUTCOMES.get(outcome, (words(outcome), "quiet"))
         said += f" (×{row['lost']})" if row.get("lost") else ""
-        return (f"{said}, as the host says", look) if row.get("reported") else (said, look)
+        return (f"{said}, reported by the host", look) if row.get("reported") else (said, look)
     if row["kind"] == "alert":
         return "alert", "no"
     if row["kind"] == "report" and row.get("number"):
-        return f"{row['number']} {'login' if row['number'] == 1 else 'logins'}, as only the host says", "no"
+        return (
+            f"{row['number']} {'login' if row['number'] == 1 else 'logins'}, reported only by the host",
+            "no",
+        )
     if row["kind"] == "report":
-        return "more logins, of which only the host has records", "wait"
+        return "more logins, recorded only on the host", "wait"
     if row["kind"] == "act":
         what = row.get("what", "act")
         if what == "refused":
             what = row.get("refused", "act")
             return f"refused: {ENTRIES.get(what, words(what))}", "no"
         return ENTRIES.get(what, words(what)), ""
-    return ("it is over" if row.get("host") in ASKERS else "the login has ended"), "quiet"
+    return ("request ended" if row.get("host") in ASKERS else "login ended"), "quiet"
 
 
 def reason(row: Mapping[str, Any]) -> str:
     """Why it has happened, as a record says it, without ids and names that only programs know."""
     if row.get("number"):
-        return "This person may not log in there. If nobody knows of these logins, an attacker may control the host."
+        return "This person has no permission to log in there. If nobody knows these logins, an attacker may control the host."
     said, _, news = (row.get("reason") or "").partition(_NEWS)
     of, _, code = said.rpartition(": ")
     was_open = row["kind"] == "decision" and not row.get("outcome") and row.get("host") not in ASKERS
@@ -242,4 +245,4 @@ def reason(row: Mapping[str, Any]) -> str:
     said = re.sub(f"^{_ID}; |, {_ID}(?=;)", "", said)
     news = re.sub(r" \(\d\d:\d\d UTC\)|, \d\d:\d\d UTC(?=\))", "", news)  # its own record has the time
     said = said.removeprefix("backoff: ").replace("sessions to end:", "logins to end:")
-    return "; ".join(filter(None, (said, f"the login has told them: {news}" if news else "")))
+    return "; ".join(filter(None, (said, f"shown at this login: {news}" if news else "")))

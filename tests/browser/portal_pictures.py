@@ -42,7 +42,7 @@ def take(fleet: Fleet, browser: Browser, origin: str) -> None:
     dora.open("/people/alice")
     unfold(dora, "Make a link for a passkey")
     dora.press("Make a link for a passkey")
-    dora.sees("This link is good once.")
+    dora.sees("This link is valid once.")
     alice = with_passkey(fleet, new_person, link_shown(dora))
     fleet.join("bastion.example")
     run_gateway("host", "admit", "bastion.example")
@@ -53,7 +53,7 @@ def take(fleet: Fleet, browser: Browser, origin: str) -> None:
     other = fleet.ssh("alice", "bastion.example")
     fleet.rings()
     alice.open("/")
-    alice.sees("the phone is asked")
+    alice.sees("the phone is ringing")
     photograph(alice, MINE)
     dora.open("/people/alice")
     unfold(dora, "Ring to verify a caller")
@@ -63,7 +63,7 @@ def take(fleet: Fleet, browser: Browser, origin: str) -> None:
 
 
 def photograph(person: Person, path: Path) -> None:
-    person.page.get_by_text("being looked up").wait_for(state="detached")
+    person.page.get_by_text("checking").wait_for(state="detached")
     person.page.screenshot(path=path)
 
 

@@ -92,18 +92,18 @@ def test_a_person_plays_with_the_portal_of_a_fleet(
         people[-1].press("Make a passkey")
         if link == links[1]:
             answer(phone, "Approve")
-            people[-1].press("Go on")
+            people[-1].press("Continue")
         people[-1].sees("The passkey is registered")
-        people[-1].page.get_by_role("link", name="Sign in with it").click()
+        people[-1].page.get_by_role("link", name="Sign in with the passkey").click()
         people[-1].press("Sign in with a passkey")
-        people[-1].sees("What asks for you now")
+        people[-1].sees("Requests on your phone")
     admin, alice = people
     assert running.stdin is not None
     running.stdin.write("\n")
     running.stdin.flush()
     expect(alice.page.get_by_role("heading", name="bastion.example")).to_be_visible()
     answer(phone, "Approve")
-    alice.sees("Nothing asks for you")
+    alice.sees("No request for you")
     admin.open("/hosts/bastion.example")
     expect(admin.page.locator("#logins-title ~ .tree")).to_contain_text("alice")
     out, _ = running.communicate(timeout=PATIENCE)

@@ -184,13 +184,13 @@ def with_passkey(new_person: Callable[[], Person], signed_in: SignIn, sandbox: S
     person.add_authenticator()
     person.page.goto(link_for(signed_in, name))
     expect(person.page.locator("[data-person]")).to_have_text(name)
-    person.sees("Have you lost it?")
+    person.sees("If you lost your phone")
     person.press("Make a passkey")
-    person.sees("Your phone rings. Approve it there.")
+    person.sees("Your phone is ringing. Approve there.")
     sandbox.wait_for_request(f"token-of-{name}")
     sandbox.approve(f"token-of-{name}")
-    person.sees("Go on: now your browser makes the passkey.")
-    person.press("Go on")
+    person.sees("Press Continue: your browser makes the passkey.")
+    person.press("Continue")
     person.sees("The passkey is registered")
     return person
 
@@ -205,10 +205,10 @@ def test_a_link_a_passkey_and_an_act_with_touch_and_phone(
         ("__Host-sign-in", True, True)
     }
     alice.press("Make new recovery codes")
-    alice.sees("Your phone rings. Approve it there.")
+    alice.sees("Your phone is ringing. Approve there.")
     sandbox.wait_for_request("token-of-alice")
     sandbox.approve("token-of-alice")
-    alice.press("Go on")
+    alice.press("Continue")
     codes = alice.page.locator(".codes code")
     expect(codes).to_have_count(10)
     code = codes.first.inner_text()
@@ -229,17 +229,17 @@ def test_a_further_passkey_is_approved_by_phone_and_passkey(
 ) -> None:
     alice = with_passkey(new_person, signed_in, sandbox, "alice")
     alice.sign_in()
-    alice.page.get_by_label("What you call it").fill("key ring")
+    alice.page.get_by_label("Name, such as").fill("key ring")
     alice.press("Add a passkey")
-    alice.sees("This device has a passkey of yours already.")
+    alice.sees("This device already has one of your passkeys.")
     alice.add_authenticator("usb")
     alice.press("Add a passkey")
     sandbox.wait_for_request("token-of-alice")
     session, key = alice.authenticators.pop()
     session.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": key})  # or it would answer first
     sandbox.approve("token-of-alice")
-    alice.press("Go on")
-    alice.sees("You can sign in with the new passkey.")
+    alice.press("Continue")
+    alice.sees("You can now sign in with the new passkey.")
 
 
 def test_a_link_needs_no_phone_once_that_is_reported_lost(
@@ -248,7 +248,7 @@ def test_a_link_needs_no_phone_once_that_is_reported_lost(
     alice, link = new_person(), link_for(signed_in, "alice")
     alice.add_authenticator()
     alice.page.goto(link)
-    alice.sees("Have you lost it?")
+    alice.sees("If you lost your phone")
     assert signed_in("iris").act("phone_lost", touch=True, person="alice").status == 200
     alice.open("/")
     alice.page.goto(link)
@@ -256,7 +256,7 @@ def test_a_link_needs_no_phone_once_that_is_reported_lost(
     expect(alice.page.locator("[data-phone]")).to_be_hidden()
     alice.press("Make a passkey")
     alice.sees("The passkey is registered")
-    alice.sees(f"you sign in at {alice.origin}")
+    alice.sees(f"sign in at {alice.origin}")
 
 
 def test_what_is_denied_on_the_phone_is_not_done_and_can_be_begun_again(
@@ -268,14 +268,14 @@ def test_what_is_denied_on_the_phone_is_not_done_and_can_be_begun_again(
     alice.press("Make a passkey")
     sandbox.wait_for_request("token-of-alice")
     sandbox.deny("token-of-alice")
-    alice.sees("It was denied on the phone. Nothing was done.")
+    alice.sees("The request was denied on the phone. Nothing was changed.")
     alice.press("Make a passkey")
     sandbox.wait_for_request("token-of-alice")
     sandbox.approve("token-of-alice")
-    expect(alice.page.get_by_role("button", name="Go on")).to_be_visible()
+    expect(alice.page.get_by_role("button", name="Continue")).to_be_visible()
     alice.open("/")
     alice.press("Sign in with a passkey")
-    alice.sees("It was cancelled, or it took too long. Try again.")
+    alice.sees("You cancelled, or it took too long. Try again.")
 
 
 def test_a_link_that_was_used_or_is_not_whole_says_so(
@@ -288,7 +288,7 @@ def test_a_link_that_was_used_or_is_not_whole_says_so(
     carol.press("Make a passkey")  # carol has no phone
     carol.sees("The passkey is registered")
     carol.page.goto(link)
-    carol.sees("It was used, or is older than 15 minutes")
+    carol.sees("It has been used, is older than 15 minutes")
     carol.open("/link")
     carol.sees("The link is not complete.")
     carol.sign_in()
@@ -310,7 +310,7 @@ def test_two_tabs_sign_in_and_one_signs_out(
     one.press("Sign out")
     one.sees("You are signed out.")
     two.press("Report the phone lost")
-    two.sees("You are not signed in any more")
+    two.sees("Your sign-in has ended")
 
 
 def test_without_scripts_everything_works_that_needs_no_passkey(
@@ -322,10 +322,10 @@ def test_without_scripts_everything_works_that_needs_no_passkey(
     plain.context.add_cookies(alice.context.cookies())
     plain.open("/")
     plain.press("Report the phone lost")
-    plain.sees("From now on nothing counts that this phone approves.")
+    plain.sees("Approvals from this phone are now rejected.")
     plain.page.get_by_role("link", name="Go back").click()
     plain.press("Make new recovery codes")
-    plain.sees("The confirmation does not count")
+    plain.sees("Your confirmation is not valid")
     plain.open("/")
     plain.press("Sign out")
     plain.sees("You are signed out.")
@@ -377,7 +377,7 @@ def test_a_page_of_the_same_name_can_neither_send_forms_nor_show_the_portal(
     form = f'<form method="post" action="{act}"><input name="person" value="alice"><button>x</button>'
     alice.page.goto(foreign_page(form))
     alice.press("x")
-    alice.sees("This was not sent by a page of the portal.")
+    alice.sees("This request did not come from a page of the portal.")
     options = "{method: 'POST', credentials: 'include', mode: 'no-cors', body: new URLSearchParams({person: 'alice'})}"
     asked = (
         f"<button>x</button><p></p><script>document.querySelector('button').onclick = () => fetch('{act}', {options})"

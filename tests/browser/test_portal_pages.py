@@ -68,7 +68,7 @@ def test_results_and_refusals_break_no_rule(gateway: ScriptedGateway, open_page:
     expect(page.get_by_text("abcd-efgh-jkmn")).to_be_visible()
     _require_good(page)
     page.goto(f"{gateway.url}/hosts/none.example.com")
-    expect(page.get_by_role("heading", name="There is no such page")).to_be_visible()
+    expect(page.get_by_role("heading", name="This page does not exist")).to_be_visible()
     _require_good(page)
     page.context.clear_cookies()
     page.goto(gateway.url)
@@ -97,7 +97,7 @@ def test_a_login_is_ended_by_keyboard(gateway: ScriptedGateway, open_page: OpenP
     page.keyboard.press("Enter")
     for _ in range(2):  # the host's link, and what ends the login
         page.keyboard.press("Tab")
-    expect(page.locator("summary", has_text="End it")).to_be_focused()
+    expect(page.locator("summary", has_text="End this login")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="End", exact=True)).to_be_focused()
@@ -105,7 +105,7 @@ def test_a_login_is_ended_by_keyboard(gateway: ScriptedGateway, open_page: OpenP
     expect(page.get_by_text("1 login has ended.")).to_be_visible()
     assert [name for name, _ in gateway.asked].count("session_end") == 1
     page.get_by_role("link", name="Go back").click()
-    expect(page.get_by_role("heading", name="What asks for you now")).to_be_visible()
+    expect(page.get_by_role("heading", name="Requests on your phone")).to_be_visible()
 
 
 def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway, open_page: OpenPage) -> None:
@@ -117,12 +117,14 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     expect(page.get_by_role("status").filter(has_text="other.example.com asks for you")).to_have_count(1)
     expect(button).to_be_focused()
     gateway.ring()
-    expect(page.get_by_role("heading", name="Nothing asks for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No request for you")).to_be_visible()
     gateway.ring(ringing("r3"))
     expect(page.locator(".request")).to_have_count(1)
     gateway.result = {"ended": 1, "errors": 0}
     page.get_by_role("button", name="That is not me").first.click()
-    expect(page.get_by_text("It has ended, and your administrators are told.")).to_be_visible()
+    expect(
+        page.get_by_text("The request or login has ended, and your administrators get an alert.")
+    ).to_be_visible()
     assert ("session_not_me", {"person": "alice", "session": "r3"}) in gateway.asked
 
 
@@ -147,11 +149,11 @@ def test_what_is_over_keeps_its_place_and_no_press_counts_just_after_a_button_ha
         " if (button) { watch.disconnect(); button.click(); } })"
         ".observe(document.getElementById('rings'), {childList: true, subtree: true})"
     )
-    expect(other).to_contain_text("This request has just moved to here.")
+    expect(other).to_contain_text("This request has just moved here.")
     expect(page.locator(".request")).to_have_count(1)
     assert not [name for name, _ in gateway.asked if name == "session_not_me"]
     gateway.ring({**ringing("r2", host="other.example.com"), "status": "over", "seconds_left": 1})
-    expect(page.get_by_role("heading", name="Nothing asks for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="No request for you")).to_be_visible()
 
 
 def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_stays_so(
@@ -159,7 +161,10 @@ def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_st
 ) -> None:
     gateway.rings, gateway.rows["sessions"] = (), [login("1")]
     page = opened(open_page, gateway, "/")
-    logins, end = page.locator("#logins .tree > li"), page.locator("#logins summary", has_text="End it").first
+    logins, end = (
+        page.locator("#logins .tree > li"),
+        page.locator("#logins summary", has_text="End this login").first,
+    )
     end.click()
     expect(end).to_be_focused()
     gateway.rows["sessions"] = [login("1"), login("2", host="web.example.com")]
@@ -167,11 +172,11 @@ def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_st
     expect(logins).to_have_count(2)
     expect(end).to_be_focused()
     expect(page.get_by_role("button", name="End", exact=True)).to_have_count(1)
-    announced = page.get_by_role("status").filter(has_text="A login of yours is open on web.example.com.")
+    announced = page.get_by_role("status").filter(has_text="You are logged in to web.example.com.")
     expect(announced).to_have_count(1)
     gateway.rows["sessions"] = ()
     gateway.ring()
-    expect(page.get_by_text("You are logged in nowhere")).to_be_visible()
+    expect(page.get_by_text("You have no open logins")).to_be_visible()
 
 
 def _shown_again(page: Page) -> None:
@@ -199,7 +204,7 @@ def test_pages_of_now_renew_themselves_but_for_what_somebody_does_there(
     expect(rows).to_have_count(2)
     end.click()
     _shown_again(page)
-    expect(page.get_by_text("No login is open")).to_be_visible()
+    expect(page.get_by_text("No open login")).to_be_visible()
 
     page = opened(open_page, gateway, "/people/bob")
     expect(page.locator("#phone")).to_have_text("registered")
@@ -239,7 +244,7 @@ def test_codes_are_printed_on_one_sheet_without_navigation_and_buttons(
         "errors": 0,
     }
     page = opened(open_page, gateway, "/", color_scheme="dark")
-    page.locator("#logins summary", has_text="End it").click()
+    page.locator("#logins summary", has_text="End this login").click()
     page.get_by_role("button", name="End", exact=True).click()
     page.evaluate("() => { window.print = () => document.body.append('It is printed.'); }")
     page.get_by_role("button", name="Print").click()
@@ -304,7 +309,7 @@ def test_an_act_that_is_under_way_is_not_begun_again(gateway: ScriptedGateway, o
         " return [sent, button.ariaDisabled, form.querySelector('[role=status]').textContent]; }"
     )
     assert (sent, label) == ([True, False], "true")
-    assert says == "The gateway is doing it. Wait for the answer."
+    assert says == "In progress. Please wait."
     expect(page.get_by_text("1 login has ended.")).to_be_visible()
     assert [name for name, _ in gateway.asked if name == "session_end"] == ["session_end"]
 
@@ -312,6 +317,6 @@ def test_an_act_that_is_under_way_is_not_begun_again(gateway: ScriptedGateway, o
 def test_without_scripts_a_login_is_ended(gateway: ScriptedGateway, open_page: OpenPage) -> None:
     gateway.result = {"ended": 1, "errors": 0}
     page = opened(open_page, gateway, "/", java_script_enabled=False)
-    page.locator("summary", has_text="End it").first.click()
+    page.locator("summary", has_text="End this login").first.click()
     page.get_by_role("button", name="End", exact=True).first.click()
     expect(page.get_by_text("1 login has ended.")).to_be_visible()

@@ -99,7 +99,7 @@ def test_who_has_a_passkey_signs_in_acts_and_signs_out(signed_in: SignIn, server
     alice = signed_in("alice")
     assert "Hello alice" in alice.get("/").words
     done = alice.act("phone_lost", person="alice", back="/?x=1")
-    assert "From now on nothing counts that this phone approves." in done.words
+    assert "Approvals from this phone are now rejected." in done.words
     assert 'href="/?x=1"' in done.text
     token = alice.cookies["__Host-sign-in"]
     assert "You are signed out." in alice.post("/sign-out").words
@@ -149,24 +149,24 @@ def test_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
 def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: RunningGateway) -> None:
     iris = signed_in("iris")
     form = {"person": "alice", "seconds": "3600", "reason": "ticket 17", "services": "sshd", "once": "0" * 16}
-    assert "No phone is asked" in iris.act("bypass", touch=True, **form).words
+    assert "These logins now need no phone." in iris.act("bypass", touch=True, **form).words
     form["once"] = "1" * 16
     assert iris.authenticator is not None
     options = iris.ask("/act/bypass/challenge", form)["options"]
     touch = json.dumps(iris.authenticator.get(options))
     for changed in ({"person": "bob"}, {"seconds": "86400"}, {"services": ""}, {"once": "2" * 16}):
         refused = iris.post("/act/bypass", {**form, **changed, "touch": touch})
-        assert (refused.status, "The confirmation does not count" in refused.words) == (403, True), changed
+        assert (refused.status, "Your confirmation is not valid" in refused.words) == (403, True), changed
     assert "twice" not in iris.post("/act/bypass", {**form, "touch": touch}).words
     for again in ({**form, "touch": touch}, form):
-        assert "You have asked for this twice. It was done once." in iris.post("/act/bypass", again).words
+        assert "You sent this twice. It was done once." in iris.post("/act/bypass", again).words
     assert [each.get("what") for each in server.records].count("bypass") == 2
     another = {**form, "once": "3" * 16}
     assert iris.post("/act/bypass", another).status == 403, "there is no touch"
     codes = {"person": "alice", "once": "4" * 16}
     assert "They are shown only now." in iris.act("recovery_new", touch=True, **codes).words
     repeated = iris.post("/act/recovery_new", codes)
-    assert ("What it showed is shown only once." in repeated.words, "<li><code>" in repeated.text) == (
+    assert ("The result was shown only once." in repeated.words, "<li><code>" in repeated.text) == (
         True,
         False,
     )
@@ -235,7 +235,7 @@ def test_what_is_not_offered_is_refused_at_the_socket(signed_in: SignIn, server:
             name
         )
     dora = signed_in("dora")
-    assert "You may not do or see this" in dora.act("phone_lost", person="alice").words
+    assert "You have no permission for this" in dora.act("phone_lost", person="alice").words
     assert alice.post("/act/enroll", {"person": "alice"}).status == 404
     assert alice.post("/act/operator_link", {"person": "alice"}).status == 404
     assert state(server, *from_signing_in) == before
@@ -245,7 +245,7 @@ def test_what_the_gateway_refuses_is_said_with_its_words(signed_in: SignIn) -> N
     iris = signed_in("iris")
     refused = iris.act("host_admit", touch=True, host="no-such-host", back="/hosts")
     assert refused.status == 409
-    assert "It cannot be done now: no person and no host has this name" in refused.words
+    assert "This is not possible now: no person and no host has this name" in refused.words
     assert 'href="/hosts"' in refused.text
     signed_in("alice")
     again = iris.act("person_link", touch=True, person="alice").words
@@ -320,7 +320,7 @@ def test_what_another_origin_sends_does_nothing(signed_in: SignIn, server: Runni
         for path in POSTS:
             refused = alice.post(path, {"person": "alice"}, Origin=sent)
             assert (refused.status, refused.cookies) == (403, {}), (sent, path)
-            assert "This was not sent by a page of the portal." in refused.words
+            assert "This request did not come from a page of the portal." in refused.words
     assert state(server) == before
     assert alice.get("/").status == 200
 
@@ -437,7 +437,7 @@ def test_a_form_is_utf_8(portal: RunningPortal) -> None:
     body = b"touch=x-" + b"b" * 100
     headers = {"Origin": portal.settings.origin, "Content-Type": kind}
     shown = Visitor(portal).send("POST", "/sign-in", body, headers)
-    assert "is no form" in shown.text
+    assert "is not a form" in shown.text
 
 
 def test_hostile_forms_and_headers(signed_in: SignIn, capfd: pytest.CaptureFixture[str]) -> None:
@@ -533,10 +533,10 @@ def test_a_page_that_asks_by_itself_keeps_nobody_signed_in(
     over = alice.get("/part", **{"HX-Request": "true"})
     assert (over.status, over.headers["HX-Refresh"]) == (401, "true")
     shown = alice.get("/")
-    assert (shown.status, "You are not signed in any more" in shown.words) == (401, True)
+    assert (shown.status, "Your sign-in has ended" in shown.words) == (401, True)
     alice.cookies.clear()  # as after signing out in another tab
     sent = alice.post("/act/session_end", {"person": "alice", "back": "/?x"})
-    assert (sent.status, "so nothing was done" in sent.words) == (401, True)
+    assert (sent.status, "and nothing was changed" in sent.words) == (401, True)
     assert 'name="to" value="/?x"' in sent.text
 
 
@@ -564,14 +564,16 @@ def test_the_gateway_is_away_and_comes_back(
             alice.sign_in()
             assert "Hello alice" in alice.get("/").words
         assert says(alice.get("/"), "The gateway does not answer")
-        assert says(alice.post("/act/session_end", {"person": "alice"}), "it may have been done")
+        assert says(
+            alice.post("/act/session_end", {"person": "alice"}), "first check whether the action was done"
+        )
         asked = alice.post("/sign-in/challenge", Accept="application/json")
         assert (asked.status, "Try again" in asked.json["says"]) == (503, True)
         assert alice.get("/part", **{"HX-Request": "true"}).status == 503
         with RunningActs(acts_settings, tmp_path):
             assert "Hello alice" in alice.get("/").words, "nothing is lost"
         out = alice.post("/sign-out")
-        assert (out.status, "forgotten" in out.words, alice.cookies) == (200, True, {})
+        assert (out.status, "has removed your sign-in" in out.words, alice.cookies) == (200, True, {})
 
 
 def test_a_restored_database_that_waits_is_said(signed_in: SignIn, acts: RunningActs) -> None:

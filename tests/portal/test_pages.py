@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
-from pam_iampass.portal.offers import OFFERS
+from pam_iampass.portal.offers import OFFERS, done
 from pam_iampass.portal.pages import Row, tree
 from pam_iampass.portal.plot import plot
 from pam_iampass.portal.shown import browser, duration
@@ -81,7 +81,7 @@ def test_a_help_desk_is_offered_nothing_for_people_whom_it_does_not_help(gateway
     gateway.rows["people"] = [{**row, "is_helped": False} for row in ROWS["people"]]
     gateway.rows["sessions"] = bobs = [login("2", user="bob", is_helped=False)]
     bob = gateway.get("/people/bob")
-    assert (bob.offers, "The help desk does nothing for this person" in bob.words) == (set(), True)
+    assert (bob.offers, "The help desk cannot help this person" in bob.words) == (set(), True)
     gateway.rows["sessions"] = [login("1"), *bobs]
     given = gateway.get("/now").all("input", "value")
     assert (given.count("1"), given.count("2")) == (2, 0), "two acts for alice's own login"
@@ -206,16 +206,16 @@ def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
     gateway.roles = ROLES[role]
     own = {**ROWS["mine"][0], "codes_left": 0, "passkeys": [], "sign_ins": []}
     gateway.rows, gateway.rings = {"mine": [own]}, ()
-    assert "Nothing asks for you" in gateway.get("/").words
-    assert "You are logged in nowhere" in gateway.get("/").words
+    assert "No request for you" in gateway.get("/").words
+    assert "You have no open logins" in gateway.get("/").words
     for path, said in {
-        "/people": "Nobody is here",
+        "/people": "No people yet",
         "/people?begins=x": (
-            "You help nobody with this name" if role == "helpdesk" else "Nobody whom you see has such a name"
+            "You cannot help a person with this name" if role == "helpdesk" else "No person found"
         ),
-        "/now": "No login is open",
+        "/now": "No open login",
         "/hosts": "No host has joined",
-        "/hosts?name=x": "There is no such host",
+        "/hosts?name=x": "No host found",
         "/log": "No record",
     }.items():
         assert said in gateway.get(path).words
@@ -318,9 +318,9 @@ def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_ann
     first, second = ringing("r1"), {**ringing("r2"), "host": "db.example.com"}
     gateway.rings, gateway.rows["sessions"] = [first, second], ()
     part = gateway.get("/rings?seen=other&asked=r1")
-    said = "asks for you: sshd from 203.0.113.7, to run sudo apt upgrade (in /home/alice)."
-    assert part.words.endswith(f"ended here. db.example.com {said}")
-    assert part.words.count("asks for you:") == 1
+    said = "sent you a request: sshd from 203.0.113.7, to run sudo apt upgrade (in /home/alice)."
+    assert part.words.endswith(f" db.example.com {said}")
+    assert part.words.count("sent you a request:") == 1
     assert part.all("input", "value").count("/") == 2, "the acts lead back to the page"
     (again,) = part.all("section", "hx-get")
     assert again.startswith("/rings?seen=r1%2Cr2&asked=r1.r2&")
@@ -406,7 +406,7 @@ def test_logins_are_replaced_once_others_are_open_or_one_has_changed_and_new_one
     gateway.rows["sessions"] = [login("1"), login("2", host="web.example.com"), login("3", host="(gateway)")]
     part = gateway.get(ask)
     assert part.all("section", "id") == ["rings", "logins"]
-    assert part.words.endswith("A login of yours is open on web.example.com.")
+    assert part.words.endswith("You are logged in to web.example.com.")
     (ask,) = part.all("section", "hx-get")
     gateway.rows["sessions"] = [{**row, "status": "away"} for row in gateway.rows["sessions"]]
     gateway.rings = ()
@@ -435,7 +435,7 @@ def test_what_a_help_desk_asks_can_only_be_denied_on_the_phone(gateway: Scripted
     gateway.rings, gateway.rows["sessions"] = [{**ringing(), **asked}], ()
     mine = gateway.get("/")
     assert "The help desk by dora from 203.0.113.7: a call to the help desk" in mine.words
-    assert "Deny it on your phone" in mine.words
+    assert "deny the request on your phone" in mine.words
     assert "session_not_me" not in mine.offers
     gateway.roles, gateway.rows["sessions"] = ("helpdesk",), [{**login("1", status="asked"), **asked}]
     assert gateway.get("/people/alice").offers == set()
@@ -454,7 +454,7 @@ def test_what_lets_a_person_in_without_the_phone_now_is_on_their_page(gateway: S
         assert bob.offers & {"bypass_end"} == offers
     gateway.roles = ()
     mine = gateway.get("/")
-    assert "You are let in without the phone until" in mine.words
+    assert "You can log in without the phone until" in mine.words
     assert (
         f"on {HOST}, hosts of servers through sshd by dora, since" in mine.words,
         "bypass_end" in mine.offers,
@@ -477,9 +477,9 @@ def test_the_number_of_what_needs_somebody_is_in_the_navigation_and_a_waiting_ho
     gateway.roles, matters = ("admin",), len(ROWS["attention"])
     for path in PAGES:
         assert "/attention" in gateway.get(path).all("span", "hx-get"), path
-    assert gateway.get("/attention").words == f"{matters} need somebody now"
+    assert gateway.get("/attention").words == f"{matters} matters need attention"
     mine = gateway.get("/")
-    assert f"A host waits to be admitted {NEW} since" in mine.words
+    assert f"A host waits for admission {NEW} since" in mine.words
     assert f"/hosts/{NEW}" in mine.links
     gateway.rows["attention"] = ()
     assert "to be admitted" not in gateway.get("/").words
@@ -489,7 +489,7 @@ def test_the_number_of_what_needs_somebody_is_in_the_navigation_and_a_waiting_ho
 def test_a_sign_in_that_began_later_is_ended_by_signing_in_again(gateway: ScriptedGateway) -> None:
     mine = gateway.get("/")
     assert "curl/8" in mine.words
-    assert mine.words.count("It has begun after this one: sign in again to end it.") == 1
+    assert mine.words.count("This sign-in is newer than yours. To end it, first sign in again.") == 1
     assert mine.all("form", "action").count("/act/sign_in_end") == 1
     assert "/sign-in" in mine.links
 
@@ -499,11 +499,11 @@ def test_people_of_whom_no_phone_was_seen_are_found_and_their_pages_go_on(gatewa
     gateway.rows["people"] = [{**ROWS["people"][0], "user": f"p{number:03}"} for number in range(150)]
     shown = gateway.get("/people?begins=p&phone=unseen")
     assert gateway.asked[-1] == ("people", {"begins": "p", "phone_unseen": True})
-    assert "Nothing here has seen a phone of these people" in shown.words
+    assert "The gateway has not seen a phone of these people" in shown.words
     (following,) = (link for link in shown.links if "after" in link)
     assert following == "/people?begins=p&phone=unseen&after=p099"
     gateway.rows["people"] = []
-    assert "a phone was seen" in gateway.get("/people?phone=unseen").words
+    assert "has seen a phone of each person" in gateway.get("/people?phone=unseen").words
 
 
 def test_codes_are_a_sheet_to_print_with_whose_they_are_and_how_one_is_used(gateway: ScriptedGateway) -> None:
@@ -512,7 +512,7 @@ def test_codes_are_a_sheet_to_print_with_whose_they_are_and_how_one_is_used(gate
         sheet = gateway.act("recovery_new", person=person, back="/people/bob")
         assert f"For{person} Made at{gateway.url} On" in sheet.words
         assert f"abcd-efgh-jkmn pqrs-tuvw-xyz2 {HOW_TO_USE_CODES}" in sheet.words
-        assert "Print this page with your browser" in sheet.words
+        assert "use the print function of your browser" in sheet.words
         assert [found for tag, found in sheet.elements if "data-print" in found] == [
             {"type": "button", "data-print": "", "hidden": ""}
         ]
@@ -525,8 +525,8 @@ def test_codes_are_a_sheet_to_print_with_whose_they_are_and_how_one_is_used(gate
 def test_what_has_come_of_each_act_is_shown(gateway: ScriptedGateway, name: str) -> None:
     gateway.roles = ("admin",)
     gateway.result = example_result(OFFERS[name].result)
-    shown = gateway.act(name, person="bob", seconds="900")
-    assert (shown.status, OFFERS[name].done(gateway.result) in shown.words) == (200, True)
+    shown = gateway.act(name, person="bob", host=HOST, seconds="900")
+    assert (shown.status, done(OFFERS[name], gateway.result, {"host": HOST}) in shown.words) == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -535,7 +535,7 @@ def test_what_has_come_of_each_act_is_shown(gateway: ScriptedGateway, name: str)
         ("approved", "", "Approved on the phone.", "answer yes"),
         ("denied", "", "Denied. Do nothing for this caller.", "answer no"),
         ("over", "", "No answer. Do nothing for this caller.", "answer wait"),
-        ("over", "NO_MOBILE_DEVICE", "Not asked. Do nothing for this caller.", "answer wait"),
+        ("over", "NO_MOBILE_DEVICE", "No request sent. Do nothing for this caller.", "answer wait"),
     ],
 )
 def test_whether_a_caller_was_verified_is_the_title_in_words_colour_and_sign(
@@ -550,15 +550,15 @@ def test_whether_a_caller_was_verified_is_the_title_in_words_colour_and_sign(
 def test_the_page_of_a_lost_phone_says_what_has_ended_and_what_comes_next(gateway: ScriptedGateway) -> None:
     gateway.result = {"ended": 0, "errors": 0, "bypasses": 0, "codes_left": 0, "disabled": True}
     assert (
-        "From now on nothing counts that this phone approves. The next phone needs a link"
+        "Approvals from this phone are now rejected. The help desk or an administrator makes the link"
         in gateway.act("phone_lost", person="alice").words
     )
     gateway.result = {"ended": 1, "errors": 0, "bypasses": 1, "codes_left": 10, "disabled": False}
     said = gateway.act("phone_lost", person="alice").words
     for part in (
         "1 login has ended.",
-        "without the phone for a while has ended.",
-        "10 recovery codes still count.",
+        "Logins now need the phone again.",
+        "10 recovery codes are still valid.",
     ):
         assert part in said
 
@@ -566,7 +566,7 @@ def test_the_page_of_a_lost_phone_says_what_has_ended_and_what_comes_next(gatewa
 def test_what_the_portal_itself_asks_for_has_words(gateway: ScriptedGateway) -> None:
     gateway.rings = [{**ringing(), "host": "(gateway)", "service": "portal", "purpose": "recovery_new"}]
     assert "from 203.0.113.7: new recovery codes" in gateway.get("/").words
-    assert "the portal asks for you: new recovery codes from" in gateway.get("/rings?seen=other").words
+    assert "the portal sent you a request: new recovery codes from" in gateway.get("/rings?seen=other").words
     gateway.rings = [{**ringing(), "purpose": "recovery_new"}]
     assert ": recovery_new" in gateway.get("/").words, "what a host says is shown as it is"
 
@@ -584,7 +584,7 @@ def test_a_second_person_is_told_whose_login_it_is_and_declines_it_without_sayin
     gateway.rings = [{**ringing(), "user": "bob", "purpose": "sudo -i"}]
     gateway.rows["sessions"] = ()
     mine = gateway.get("/")
-    assert "bob logs in. You are asked as the second person." in mine.words
+    assert "bob wants to log in. You are the second person who must approve." in mine.words
     assert ("session_decline" in mine.offers, "session_not_me" in mine.offers) == (True, False)
     gateway.rings, gateway.rows["sessions"] = (), [login("1", asker="bob")]
     mine = gateway.get("/")

@@ -144,22 +144,22 @@ def test_what_root_of_a_host_reports_hides_neither_acts_nor_logins_of_a_person(
     flood(taken_over)
     for visitor, path in ((staffer, "/"), (dora, "/people/staffer")):
         words = visitor.get(path).words
-        assert words.count("as only the host says") == 1
-        assert "120 logins, as only the host says on name-of-h-cccccccccccc" in words
+        assert words.count("reported only by the host") == 1
+        assert "120 logins, reported only by the host on name-of-h-cccccccccccc" in words
         assert ("limits cleared" in words, "approved" in words) == (True, True)
     assert staffer.get("/log?person=staffer&host=name-of-h-cccccccccccc").words.count("192.0.2.9") == 100
     flood(fleet)
     for visitor, path in ((staffer, "/"), (dora, "/people/staffer")):
         words = visitor.get(path).words
-        assert words.count(f"needs no approval, as the host says on {HERE}") == 20
+        assert words.count(f"exempt from approval, reported by the host on {HERE}") == 20
         assert "limits cleared" in words
-        assert "120 logins, as only the host says on name-of-h-cccccccccccc" in words
+        assert "120 logins, reported only by the host on name-of-h-cccccccccccc" in words
 
 
 def test_who_is_asked_sees_by_which_host_and_others_do_not(fleet: HostCaller, signed_in: SignIn) -> None:
     mine = signed_in("staffer").get("/").words
     assert f"{HERE} sudo from 192.0.2.8" in mine
-    assert "Nothing asks for you" in signed_in("iris").get("/").words
+    assert "No request for you" in signed_in("iris").get("/").words
 
 
 def test_a_help_desk_reads_the_same_about_whom_it_does_not_help_and_a_name_that_nobody_has(
@@ -172,7 +172,7 @@ def test_a_help_desk_reads_the_same_about_whom_it_does_not_help_and_a_name_that_
         assert len({(each.status, each.text.replace(name, "NAME")) for each, name in zip(told, names)}) == 1
         assert "has a group that the help desk does not help. Ask an administrator." in told[0].words
     unknown = signed_in("iris").get("/people/nobody")
-    assert (unknown.status, "There is no such page" in unknown.words) == (404, True)
+    assert (unknown.status, "This page does not exist" in unknown.words) == (404, True)
 
 
 def test_what_hosts_make_of_the_phone_is_a_part_of_the_page(fleet: HostCaller, signed_in: SignIn) -> None:

@@ -296,7 +296,7 @@ def use_portal(fleet: Fleet) -> None:
     terminal = fleet.hosts["web1.example"].login("alice", options=("RequestTTY=force",), timeout=SECONDS)
     session = _waiting(sandbox, before)
     asks = re.search(r"web1\.example sshd from [\d.]+", alice.get("/").words)
-    _at_portal("alice", "Mine, What asks for you now:", asks[0] if asks else "nothing")
+    _at_portal("alice", "Mine, Requests on your phone:", asks[0] if asks else "nothing")
     sandbox.approve(session)
     terminal.expect_exact("web1$ ")
     shown = len(terminal.lines)

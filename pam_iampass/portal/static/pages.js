@@ -61,7 +61,7 @@ document.addEventListener("submit", (event) => {
   if (!event.target.closest(".request") || performance.now() - moved > 1000) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  event.target.querySelector("[role=status]").textContent = "This request has just moved to here. Read it, then press again.";
+  event.target.querySelector("[role=status]").textContent = "This request has just moved here. Read it, then press again.";
 }, true);
 let beforeSwap = places();
 document.addEventListener("htmx:beforeSwap", () => { beforeSwap = places(); });

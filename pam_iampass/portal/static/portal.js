@@ -5,9 +5,9 @@
 class Problem extends Error {}
 
 const PROBLEMS = {
-  NotAllowedError: "It was cancelled, or it took too long. Try again.",
-  InvalidStateError: "This device has a passkey of yours already.",
-  SecurityError: "Your browser makes no passkeys for this address.",
+  NotAllowedError: "You cancelled, or it took too long. Try again.",
+  InvalidStateError: "This device already has one of your passkeys.",
+  SecurityError: "Your browser cannot make passkeys for this address.",
 };
 
 // What the portal answers to a form. Throws a Problem that the reader understands.
@@ -33,9 +33,9 @@ async function approved(form, fields, phone, say) {
       if (problem.status !== 429) throw problem;
     }
     if (state === "approved") return;
-    if (state === "denied") throw new Problem("It was denied on the phone. Nothing was done.");
-    if (state === "over") throw new Problem("Nobody has answered on the phone. Nothing was done. If it is lost, report that first, or have the help desk do it.");
-    if (state === "waits") say("Other requests come first. Your phone rings after them.");
+    if (state === "denied") throw new Problem("The request was denied on the phone. Nothing was changed.");
+    if (state === "over") throw new Problem("Nobody answered on the phone. Nothing was changed. If the phone is lost, report it lost first, or ask the help desk.");
+    if (state === "waits") say("Other requests come first. Then your phone rings.");
     await new Promise((go) => setTimeout(go, 2000)); // it is answered at once while many wait
   }
 }
@@ -47,7 +47,7 @@ const STEPS = {
     const { phone, says } = await ask(form.dataset.ring, fields);
     if (says) throw new Problem(says);
     if (!phone) return false; // there is none
-    say("Your phone rings. Approve it there.");
+    say("Your phone is ringing. Approve there.");
     await approved(form, fields, phone, say);
     form.elements.phone.value = phone;
     return true;
@@ -69,8 +69,8 @@ const STEPS = {
 };
 
 const NEXT = {
-  create: "now your browser makes the passkey.",
-  touch: "now your browser asks for the passkey with which you sign in.",
+  create: "your browser makes the passkey.",
+  touch: "your browser asks for the passkey of this sign-in.",
 };
 
 const left = new WeakMap(); // the steps of a form that are still to be done
@@ -86,13 +86,13 @@ async function goOn(form) {
   button.setAttribute("aria-disabled", "true");
   try {
     if (!window.PublicKeyCredential?.parseRequestOptionsFromJSON) {
-      throw new Problem("This browser is too old for passkeys, or shows this page without encryption.");
+      throw new Problem("This browser is too old for passkeys, or the page is not encrypted.");
     }
     let isFresh = true;
     while (steps.length) {
       if (!isFresh && steps[0] !== "ring") {
-        button.textContent = "Go on";
-        say(`That is done. Go on: ${NEXT[steps[0]]}`);
+        button.textContent = "Continue";
+        say(`Done. Press Continue: ${NEXT[steps[0]]}`);
         return;
       }
       if (await STEPS[steps.shift()](form, say)) isFresh = false;
@@ -104,7 +104,7 @@ async function goOn(form) {
   } catch (problem) {
     left.delete(form);
     button.textContent = button.dataset.label;
-    say(problem instanceof Problem ? problem.message : PROBLEMS[problem.name] ?? "Your browser could not do it.");
+    say(problem instanceof Problem ? problem.message : PROBLEMS[problem.name] ?? "Your browser could not do this.");
     if (problem.status === 401 && !form.matches("[action='/sign-in']")) {
       const link = Object.assign(document.createElement("a"), { href: location.href, textContent: "Sign in again" });
       status.append(" ", link); // the page asks for the sign-in, and is shown after it
@@ -146,7 +146,7 @@ async function openLink(form) {
   problem.textContent = "";
   form.hidden = true;
   try {
-    if (!token) throw new Problem("The link is not complete. Open it again from where you have got it.");
+    if (!token) throw new Problem("The link is not complete. Open it again from the message that has it.");
     const { person, phone } = await ask(form.dataset.create, { token });
     form.elements.token.value = token;
     form.querySelector("[data-person]").textContent = person;

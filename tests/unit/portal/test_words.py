@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("aiohttp")
@@ -12,8 +15,10 @@ from pam_iampass.client.status import Status
 from pam_iampass.gateway.base.reasons import Reason
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.outcome import Outcome
+from pam_iampass.portal import words
 from pam_iampass.portal.calls import Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
+from pam_iampass.portal.offers import OFFERS
 from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, WORDS, reason, told, words_of
 
 #: What only a mistake of the portal leads to.
@@ -50,16 +55,16 @@ def test_what_a_record_names_has_words() -> None:
     ("fields", "says"),
     [
         ({"outcome": "approved", "reason": "active"}, ""),
-        ({"outcome": "denied", "reason": "a further passkey: cancelled"}, "a further passkey: the person has refused"),
-        ({"outcome": "no_device", "reason": "sudo -i: NO_MOBILE_DEVICE"}, "sudo -i: there is no phone"),
-        ({"event": "session_ended", "reason": "timeout"}, "its time was over"),
+        ({"outcome": "denied", "reason": "a further passkey: cancelled"}, "a further passkey: the person denied the request"),
+        ({"outcome": "no_device", "reason": "sudo -i: NO_MOBILE_DEVICE"}, "sudo -i: no phone is registered"),
+        ({"event": "session_ended", "reason": "timeout"}, "the session expired"),
         (
             {"outcome": "approved", "reason": "active; told: New for you: a passkey (dora, 12:10 UTC)."},
-            "the login has told them: New for you: a passkey (dora).",
+            "shown at this login: New for you: a passkey (dora).",
         ),
         (
             {"outcome": "approved", "reason": "active; told: New for you: a passkey (12:10 UTC)."},
-            "the login has told them: New for you: a passkey.",
+            "shown at this login: New for you: a passkey.",
         ),
         ({"outcome": "covered", "reason": "by the session ID on bastion"}, "by the login on bastion"),
         (
@@ -87,8 +92,22 @@ def test_what_was_refused_is_said_and_that_a_host_had_more_logins() -> None:
         "no",
     )
     assert (
-        told({"kind": "decision", "outcome": "bypassed", "lost": "3"})[0] == "let in without the phone (×3)"
+        told({"kind": "decision", "outcome": "bypassed", "lost": "3"})[0] == "allowed without the phone (×3)"
     )
-    assert told({"kind": "report", "lost": "3"})[0] == "more logins, of which only the host has records"
-    assert told({"kind": "decision", "event": "session_ended"})[0] == "the login has ended"
-    assert told({"kind": "decision", "host": "(gateway)", "event": "session_ended"})[0] == "it is over"
+    assert told({"kind": "report", "lost": "3"})[0] == "more logins, recorded only on the host"
+    assert told({"kind": "decision", "event": "session_ended"})[0] == "login ended"
+    assert told({"kind": "decision", "host": "(gateway)", "event": "session_ended"})[0] == "request ended"
+
+
+def test_the_words_of_pages_are_plain_and_their_sentences_short() -> None:
+    """As all pages for people: no clause stands for a noun, no word has a meaning of our own."""
+    acts = (text for act in OFFERS.values() for text in (act.label, act.says, act.own))
+    texts = [*acts, *(text for each in WORDS.values() for text in (each.title, each.says))]
+    templates = (Path(words.__file__).parent / "templates").iterdir()
+    shown = [re.sub(r"(?s){[#%{].*?[#%}]}|<[^>]*>", " ", path.read_text()) for path in templates]
+    not_plain = (
+        r"(?i)\b(whoever|nobody else|counts?|void|any more|let in|stands? here|you are told|lost it\?)(?!\w)"
+    )
+    assert [found[0] for text in (*texts, *shown) if (found := re.search(not_plain, text))] == []
+    sentences = [sentence for text in texts for sentence in re.split(r"[.?!:] ", text)]
+    assert [sentence for sentence in sentences if len(sentence.split()) > 24] == []
