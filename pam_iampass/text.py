@@ -7,9 +7,12 @@ character that does not print is shown as an escape.
 
 from __future__ import annotations
 
+import re
 import shlex
+import sys
 from collections.abc import Iterable
 
+_FORMULA = re.compile(r"""((?:^|[;,"|])\s*)(?=[=+\-@＝＋－＠])""")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._@%+:-/$")
 
 
@@ -25,6 +28,12 @@ def clean(text: str, limit: int = 300) -> str:
         character if character.isprintable() else _escape(character) for character in text[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def csv_cell(text: str) -> str:
+    """The text, cleaned, with an apostrophe wherever a spreadsheet could take the rest for a formula: at its beginning,
+    and behind what separates or quotes cells, because a spreadsheet may separate cells by another character."""
+    return _FORMULA.sub(r"\1'", clean(text, sys.maxsize - 1))
 
 
 def one_line(text: str) -> str:

@@ -26,7 +26,7 @@ import click
 
 from pam_iampass.audit.administrator import administrator
 from pam_iampass.audit.journal import Act, ActRecord, Journal
-from pam_iampass.text import clean
+from pam_iampass.text import clean, csv_cell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,6 @@ Row = Sequence[Part]
 STYLES = {"ok": "green", "error": "bold red", "warning": "bold yellow", "note": "cyan"}
 """The style of each severity."""
 
-_FORMULA = re.compile(r"""((?:^|[;,"|])\s*)(?=[=+\-@＝＋－＠])""")
 _GAP = "  "
 _LIMIT = 5000  # characters of one part
 _WIDEST = 40  # cells of a column that has another one behind it
@@ -125,12 +124,6 @@ def show_csv(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     writer.writerow(headings)
     for row in rows:
         writer.writerow(map(csv_cell, row))
-
-
-def csv_cell(text: str) -> str:
-    """The text, cleaned, with an apostrophe wherever a spreadsheet could take the rest for a formula: at its beginning,
-    and behind what separates or quotes cells, because a spreadsheet may separate cells by another character."""
-    return _FORMULA.sub(r"\1'", clean(text, sys.maxsize - 1))
 
 
 def count(number: int, one: str, many: str = "") -> str:

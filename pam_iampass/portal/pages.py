@@ -7,7 +7,10 @@ it. Acts are offered where their subject is shown (`offers.py`); whether they ar
 from __future__ import annotations
 
 import asyncio
+import csv
 import hashlib
+import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -16,11 +19,13 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from pam_iampass.fleet.records import RecordRow
 from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.plot import HOURS, plot
 from pam_iampass.portal.visit import Handler, Visit, page
 from pam_iampass.portal.words import ASKERS, PHONES, WORDS
+from pam_iampass.text import csv_cell
 
 PAGE = 100
 """Rows of a page."""
@@ -30,6 +35,12 @@ _DEEPEST = 5
 _MOST_PAGES = 20
 _ASKS = ("asked", "waits")
 """The states of requests that are not over."""
+_BRIEF_SECONDS = 1.0
+_MOST_RECORDS = 500
+"""Records of one answer of the gateway."""
+_COLUMNS = tuple(RecordRow.__annotations__)
+_HOURS = {"day": 24, "week": 168, "month": 168}
+"""The hours of the plot of the page Log, where they are not HOURS."""
 _WITHIN = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -85,12 +96,16 @@ class Found:
 async def _view(visit: Visit, name: str, **filter: Any) -> Found:
     """The rows of a view, with what is given of the filter."""
     try:
-        rows = await visit.view(name, **{key: value for key, value in filter.items() if value})
+        rows = await visit.view(name, **_given(filter))
     except GatewayError as error:
         if error.code != "BAD_FIELD":
             raise
         return Found(problem=f"{error.parameter.rpartition('.')[2]} {error.detail}")
     return Found([*map(Row, rows.rows)], rows.more)
+
+
+def _given(filter: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in filter.items() if value}
 
 
 async def _records(visit: Visit, **filter: Any) -> Found:
@@ -134,14 +149,15 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         _acts(visit, concerns=visit.person),
         _logins(visit, concerns=visit.person),
     )
-    is_lost = False
+    asking, is_lost = _asking(map(Row, now.rows)), False
     if own.rows[0]["phone_lost_at"]:  # since then there may be another one
         phones = await _view(visit, "phone", person=visit.person)
         is_lost = not any(row["phone"] == "registered" for row in phones.rows)
     return _page(
         request,
         "mine.html",
-        **_live(_asking(map(Row, now.rows)), now.seen, logins),
+        **_live(asking, now.seen, logins),
+        requests=len(asking),
         own=own.rows[0],
         waiting=[row for row in matters.rows if row["kind"] == "host_waits"],
         is_lost=is_lost,
@@ -160,11 +176,15 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
         query.get("seen", ""),
         *(query.get(name, "").split(".") for name in ("asked", "known")),
     )
+    # A tab in the background does not wait: a browser has few connections to one server.
+    patience = _BRIEF_SECONDS if "brief" in query else None
     try:
-        answer = await visit.call(WaitForRings(visit.token, seen))
+        answer = await asyncio.wait_for(visit.call(WaitForRings(visit.token, seen)), patience)
         if answer.seen == seen:
             return web.Response(status=204)
         logins = await _own_logins(visit)
+    except asyncio.TimeoutError:
+        return web.Response(status=204)
     except GatewayError as error:
         if error.code != "BUSY":
             raise
@@ -372,24 +392,10 @@ async def _all_hosts(visit: Visit) -> list[Row]:
 
 async def log(request: web.Request, visit: Visit) -> web.Response:
     query, moment = request.query, datetime.now(timezone.utc)
-    wanted = {
-        "person": query.get("person", ""),
-        "hosts": [name] if (name := query.get("host")) else [],
-        "services": [name] if (name := query.get("service")) else [],
-    }
-    within = _WITHIN.get(query.get("within", ""))
+    number = _HOURS.get(query.get("within", ""), HOURS)
     found, hours, attention = await asyncio.gather(
-        _records(
-            visit,
-            **wanted,
-            outcomes=[name] if (name := query.get("outcome")) else [],
-            session=query.get("session", ""),
-            since=query.get("since", "") or (_iso(moment - within) if within else ""),
-            until=query.get("until", ""),
-            let_in=query.get("let_in") == "1",
-            last=PAGE,
-        ),
-        _view(visit, "hours", **wanted, hours=HOURS),
+        _records(visit, **_of_logins(query), **_of_records(query), last=PAGE),
+        _view(visit, "hours", **_of_logins(query), hours=number),
         _view(visit, "attention") if visit.roles else _none(),
     )
     has_older = found.rows and not query.get("session")
@@ -401,9 +407,71 @@ async def log(request: web.Request, visit: Visit) -> web.Response:
         problem=found.problem,
         following=older,
         newest=_address(request, since="", until="", session=""),
-        plot=plot(hours.rows, moment),
+        plot=None if query.get("act") or query.get("actor") else plot(hours.rows, moment, number),
+        download=request.query_string,
         attention=attention.rows,
     )
+
+
+def _of_logins(query: Mapping[str, str]) -> dict[str, Any]:
+    """The filter in the address of the page Log, for records of logins and for their numbers by hour."""
+    return {
+        "person": query.get("person", ""),
+        "hosts": _one_of(query, "host"),
+        "services": _one_of(query, "service"),
+        "outcomes": _one_of(query, "outcome"),
+        "remote": query.get("address", ""),
+        "let_in": query.get("let_in") == "1",
+    }
+
+
+def _of_records(query: Mapping[str, str]) -> dict[str, Any]:
+    """The rest of the filter, for records alone."""
+    within = _WITHIN.get(query.get("within", ""))
+    return {
+        "acts": _one_of(query, "act"),
+        "by": query.get("actor", ""),
+        "session": query.get("session", ""),
+        "since": query.get("since", "") or (_iso(datetime.now(timezone.utc) - within) if within else ""),
+        "until": query.get("until", ""),
+    }
+
+
+def _one_of(query: Mapping[str, str], name: str) -> list[str]:
+    return [query[name]] if query.get(name) else []
+
+
+async def log_as_csv(request: web.Request, visit: Visit) -> web.Response:
+    """The records of the page Log, the newest first, as CSV (RFC 4180)."""
+    rows, text = await _all_records(request, visit), io.StringIO()
+    names = [name for name in _COLUMNS if any(name in row for row in rows)]
+    writer = csv.writer(text)
+    writer.writerow(names)
+    writer.writerows([csv_cell(str(row[name] or "")) for name in names] for row in rows)
+    return _download(text.getvalue(), "csv", "text/csv")
+
+
+async def log_as_json(request: web.Request, visit: Visit) -> web.Response:
+    """The same as a list of JSON objects."""
+    return _download(json.dumps(await _all_records(request, visit)), "json", "application/json")
+
+
+async def _all_records(request: web.Request, visit: Visit) -> list[Row]:
+    """The records that the filter in the address is true of: at most 10,000, or 500 for readers who see no ids."""
+    found, wanted, before = list[Row](), {**_of_logins(request.query), **_of_records(request.query)}, 0
+    for _ in range(_MOST_PAGES):
+        answer = await visit.view("records", **_given({**wanted, "last": _MOST_RECORDS, "before": before}))
+        rows = [*map(Row, answer.rows)]
+        found += rows[::-1]
+        before = min((row["id"] or 0 for row in rows), default=0)
+        if len(rows) < _MOST_RECORDS or not before:
+            break
+    return found
+
+
+def _download(text: str, kind: str, content_type: str) -> web.Response:
+    headers = {"Content-Disposition": f'attachment; filename="log.{kind}"'}
+    return web.Response(text=text, content_type=content_type, charset="utf-8", headers=headers)
 
 
 def _iso(time: datetime) -> str:
@@ -427,4 +495,6 @@ ROUTES: Sequence[tuple[str, Handler]] = (
     ("/hosts", hosts),
     ("/hosts/{name:[^/]+}", host),
     ("/log", log),
+    ("/log.csv", log_as_csv),
+    ("/log.json", log_as_json),
 )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 HOURS = 48
+"""The hours of a plot, unless others are wanted."""
 HEIGHT = 100.0
 WIDTH = 10
 """The width of an hour. The lengths have no unit: the plot is as wide as the page has room for it."""
@@ -55,10 +56,10 @@ class Plot:
         return tuple(map(sum, zip(*(bar.counts for bar in self.bars))))
 
 
-def plot(rows: Sequence[Mapping[str, Any]], now: datetime) -> Plot:
+def plot(rows: Sequence[Mapping[str, Any]], now: datetime, hours: int = HOURS) -> Plot:
     """The plot of rows with `hour` and the number of `logins` by outcome, up to the hour of `now`."""
     last = now.astimezone(timezone.utc).replace(minute=0, second=0, microsecond=0)
-    counts = {last - _HOUR * back: [0] * len(LOOKS) for back in reversed(range(HOURS))}
+    counts = {last - _HOUR * back: [0] * len(LOOKS) for back in reversed(range(hours))}
     for row in rows:
         found = counts.get(datetime.fromisoformat(row["hour"]).astimezone(timezone.utc))
         if found is not None:

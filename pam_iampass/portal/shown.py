@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
 from pam_iampass.portal.offers import OFFERS
-from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, STATES, purpose, reason, told
+from pam_iampass.portal.words import ASKERS, ENTRIES, HELPDESK, OUTCOMES, STATES, purpose, reason, told
 from pam_iampass.text import clean
 
 _LONGEST = 2000
@@ -41,7 +41,7 @@ def environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment}
-    made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "STATES": STATES}
+    made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
     made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK}
     made.globals |= {"purpose": purpose, "reason": reason, "told": told}
     made.globals["how_to_use_codes"] = HOW_TO_USE_CODES

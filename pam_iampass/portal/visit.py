@@ -75,8 +75,8 @@ VISIT = "visit"
 def page(
     request: web.Request, template: str | jinja2.Template, *, status: int = 200, **context: Any
 ) -> web.Response:
-    """A page, made from a template. It also has `visit` (None without a sign-in), `here` (the address of the page) and
-    `offer`, which shows an act with a form."""
+    """A page, made from a template. It also has `visit` (None without a sign-in), `here` (the address of the page),
+    `requests` (how many ask the reader now, where that is known) and `offer`, which shows an act with a form."""
     visit: Visit | None = request.get(VISIT)
     templates = request.app[TEMPLATES]
     here = local_address(request.path_qs) if request.method == "GET" else "/"
@@ -102,7 +102,8 @@ def page(
         )
         return Markup(shown)  # noqa: S704 - the template has escaped what is in it
 
-    text = templates.get_template(template).render({"visit": visit, "here": here, "offer": offer, **context})
+    shown = {"visit": visit, "here": here, "offer": offer, "requests": 0, **context}
+    text = templates.get_template(template).render(shown)
     return web.Response(text=text, status=status, content_type="text/html")
 
 

@@ -234,7 +234,7 @@ def told(row: Mapping[str, Any]) -> tuple[str, str]:
 def reason(row: Mapping[str, Any]) -> str:
     """Why it has happened, as a record says it, without ids and names that only programs know."""
     if row.get("number"):
-        return "This person has no permission to log in there. If nobody knows these logins, an attacker may control the host."
+        return "This person may not log in there. If nobody knows these logins, an attacker may control the host."
     said, _, news = (row.get("reason") or "").partition(_NEWS)
     of, _, code = said.rpartition(": ")
     was_open = row["kind"] == "decision" and not row.get("outcome") and row.get("host") not in ASKERS

@@ -222,6 +222,33 @@ def test_pages_of_now_renew_themselves_but_for_what_somebody_does_there(
     expect(page.get_by_text("This is over.")).to_have_count(0)
 
 
+def test_requests_are_counted_in_the_title_also_in_a_tab_in_the_background(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    page = opened(open_page, gateway, "/", may_lose=True)
+    icon = page.locator("link[rel=icon]")
+    expect(page).to_have_title("(1) Mine · IAMPASS")
+    gateway.ring()
+    expect(page).to_have_title("Mine · IAMPASS")
+    expect(icon).to_have_attribute("href", icon.get_attribute("data-quiet") or "")
+    page.evaluate(
+        "() => { Object.defineProperty(document, 'hidden', { get: () => true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    gateway.ring(ringing("r2"), ringing("r3"))
+    with page.expect_response(lambda response: "brief=1" in response.url):
+        page.evaluate("() => htmx.trigger('#rings', 'load')")
+    expect(page).to_have_title("(2) Mine · IAMPASS")
+    expect(icon).to_have_attribute("href", icon.get_attribute("data-asks") or "")
+
+
+def test_an_id_is_copied(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    page = opened(open_page, gateway, f"/hosts/{NEW}", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the id").first.click()
+    expect(page.get_by_role("button", name="Copied")).to_have_count(1)
+    assert page.evaluate("() => navigator.clipboard.readText()") == ROWS["hosts"][1]["id"]
+
+
 def test_where_a_sign_in_has_ended_there_is_a_link_to_sign_in_again(
     gateway: ScriptedGateway, open_page: OpenPage
 ) -> None:

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 
 import pytest
 
-from pam_iampass.cli.output import csv_cell
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import load
@@ -20,6 +19,7 @@ from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus
+from pam_iampass.text import csv_cell
 from tests.packages.typed_page import TypedPage
 from tests.support.folders import put
 from tests.support.gateway_command import GatewayCommand

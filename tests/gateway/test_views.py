@@ -229,6 +229,34 @@ def test_records_are_of_the_person_and_not_of_the_caller_whom_a_host_names(writt
         assert ("wrong_code" in everything[0], everything[1]["tty"]) == (False, "pts/1")
 
 
+def test_records_are_found_by_kind_of_act_actor_and_address(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    async def write(gateway: Gateway, connection: Connection) -> None:
+        for what, caller, remote in (("bypass", "dora", "192.0.2.1"), ("bypass", "zoe", "198.51.100.1")):
+            await records.write(connection, Kind.ACT, person="bob", what=what, caller=caller, remote=remote)
+        refused = {"what": "refused", "refused": "bypass", "caller": "dora", "remote": "192.0.2.9"}
+        await records.write(connection, Kind.ACT, person="bob", **refused)
+        login = {"outcome": "denied", "caller": "dora", "remote": "192.0.2.1"}
+        await records.write(connection, Kind.DECISION, host=HERE, person="bob", **login)
+
+    gateway_server.transaction(write)
+
+    def found(**wanted: Any) -> list[str]:
+        rows: Any = gateway_server.transaction(
+            lambda g, c: show_records(g, c, actor(Role.AUDITOR), Filter(**wanted), 100)
+        )
+        return [f"{row['kind']} {row['caller']} {row['remote']}" for row in rows]
+
+    bypasses = ["act dora 192.0.2.1", "act zoe 198.51.100.1", "act dora 192.0.2.9"]
+    assert found(acts=["bypass"]) == bypasses, "with those that were refused"
+    assert found(acts=["bypass"], actor="dora") == [bypasses[0], bypasses[2]]
+    assert found(actor="dora") == [bypasses[0], bypasses[2]], "a login is no act"
+    assert found(remote="192.0.2.") == [bypasses[0], bypasses[2], "decision dora 192.0.2.1"]
+    (last, *_) = [row["id"] for row in gateway_server.rows("SELECT id FROM record ORDER BY id DESC")]
+    assert found(before=last) == bypasses
+
+
 @pytest.mark.parametrize("by", [actor(Role.SELF, name="nobody"), actor(Role.HELPDESK), actor()])
 def test_who_sees_nobody_sees_no_record_and_no_session(written: Views, caller: HostCaller, by: Actor) -> None:
     caller.ask("alice")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
@@ -304,6 +306,56 @@ def test_a_filter_of_the_log_is_passed_on(gateway: ScriptedGateway) -> None:
     assert timedelta(days=1) <= ago < timedelta(days=2)
 
 
+def test_the_log_is_filtered_by_kind_of_act_actor_and_address_and_the_plot_obeys(
+    gateway: ScriptedGateway,
+) -> None:
+    gateway.roles = ("admin",)
+    shown = gateway.get(
+        "/log?act=bypass&actor=dora&address=192.0.2.&within=week&outcome=denied&let_in=1&host=web"
+    )
+    asked = {view: filter for view, filter in gateway.asked if view in ("records", "hours")}
+    assert (asked["records"]["acts"], asked["records"]["by"]) == (["bypass"], "dora")
+    same = {"remote": "192.0.2.", "outcomes": ["denied"], "let_in": True, "hosts": ["web"]}
+    for view in asked.values():
+        assert {name: view[name] for name in same} == same
+    assert asked["hours"]["hours"] == 168
+    assert shown.all("option", "value").count("bypass_end") == 1, "each kind of act can be chosen"
+    assert "Logins of the last" not in shown.words, "acts are no logins"
+    assert "Logins of the last 168 hours" in gateway.get("/log?within=week").words
+    assert "/log.csv?act=bypass&actor=dora" in gateway.get("/log?act=bypass&actor=dora").links
+
+
+@pytest.mark.parametrize("role", ["person", "auditor"])
+def test_what_the_log_shows_is_downloaded_and_no_cell_begins_a_formula(
+    gateway: ScriptedGateway, role: str
+) -> None:
+    gateway.roles = ROLES[role]
+    gateway.rows["records"] = [{**ROWS["records"][-3], "reason": '=HYPERLINK("x")', "caller": "+zoe\x1b"}]
+    visitor = gateway.visitor
+    answer = visitor.get("/log.csv?act=bypass")
+    assert gateway.asked[-1] == ("records", {"acts": ["bypass"], "last": 500})
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="log.csv"'
+    (row,) = csv.DictReader(answer.text.splitlines())
+    assert (row["what"], row["reason"], row["caller"]) == ("bypass", '\'=HYPERLINK("x")', "'+zoe\\x1b")
+    answer = visitor.get("/log.json")
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert json.loads(answer.text) == gateway.rows["records"], "as the gateway shows them to this role"
+    gateway.errors = {"records": "BAD_FIELD"}
+    assert visitor.get("/log.csv?host=%2F").status == 400
+
+
+def test_more_records_than_the_gateway_answers_at_once_are_downloaded_each_once(
+    gateway: ScriptedGateway,
+) -> None:
+    gateway.roles = ("auditor",)
+    gateway.rows["records"] = [{**ROWS["records"][0], "id": number} for number in range(1, 501)]
+    gateway.visitor.get("/log.csv")
+    asked = [filter for view, filter in gateway.asked if view == "records"]
+    assert asked[:2] == [{"last": 500}, {"last": 500, "before": 1}]
+    assert len(asked) == 20, "there is a limit"
+
+
 def test_what_cannot_be_searched_for_is_said_on_the_page(gateway: ScriptedGateway) -> None:
     gateway.roles, gateway.errors = ("admin",), {"people": "BAD_FIELD", "sessions": "BAD_FIELD"}
     shown = gateway.get("/people?begins=%2F")
@@ -423,6 +475,43 @@ def test_what_a_login_runs_is_on_its_card_in_its_record_and_said(gateway: Script
     gateway.rings = [ringing(command=None)]
     assert "Runs" not in gateway.get("/rings?seen=more").words
     assert "Runs sudo id (in /)" in gateway.get("/").words
+
+
+def test_the_number_of_requests_is_in_the_title_and_the_icon_says_that_there_are_some(
+    gateway: ScriptedGateway,
+) -> None:
+    over = {**ringing("r3"), "status": "denied", "seconds_left": 9}
+    gateway.rings = [ringing(), ringing("r2", status="waits"), over]
+    mine = gateway.get("/")
+    assert mine.words.startswith("(2) Mine · IAMPASS")
+    (shown, quiet, asks) = (mine.all("link", name)[0] for name in ("href", "data-quiet", "data-asks"))
+    assert (shown == asks, asks != quiet) == (True, True)
+    gateway.rings = ()
+    mine = gateway.get("/")
+    assert mine.words.startswith("Mine · IAMPASS")
+    assert mine.all("link", "href")[0] == quiet
+
+
+def test_a_tab_in_the_background_does_not_wait_for_requests(gateway: ScriptedGateway) -> None:
+    (ask,) = gateway.get("/").all("section", "hx-get")
+    assert gateway.get(f"{ask}&brief=1").status == 204, "at once, although nothing has changed"
+    gateway.rings = ()
+    assert gateway.get(f"{ask}&brief=1").status == 200
+
+
+def test_links_ids_and_codes_have_a_button_that_copies_them(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+    gateway.result = {
+        "codes": ["abcd-efgh-jkmn"],
+        "url": "https://iampass.example.com/link#x",
+        "ends_at": None,
+    }
+    sheet, host = gateway.act("recovery_new", person="bob"), gateway.get(f"/hosts/{NEW}")
+    for shown, number in ((sheet, 2), (host, 4)):
+        copied = [found for tag, found in shown.elements if tag == "button" and "data-copy" in found]
+        assert len(copied) == number
+        ids = [found["id"] for _, found in shown.elements if "id" in found]
+        assert all(found["data-copy"] in ids and "hidden" in found for found in copied), "a script shows them"
 
 
 def test_what_a_help_desk_asks_can_only_be_denied_on_the_phone(gateway: ScriptedGateway) -> None:

@@ -90,18 +90,21 @@ class ScriptedGateway:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def get(self, path: str, *, by_itself: bool = False) -> Shown:
-        """The page at an address, for who has signed in; or, `by_itself`, as a script of a page asks for it."""
+    @property
+    def visitor(self) -> Visitor:
+        """The browser of who has signed in."""
         visitor = Visitor(self._portal)
         visitor.cookies[SIGN_IN] = TOKEN
-        answer = visitor.get(path, **({"HX-Request": "true"} if by_itself else {}))
+        return visitor
+
+    def get(self, path: str, *, by_itself: bool = False) -> Shown:
+        """The page at an address, for who has signed in; or, `by_itself`, as a script of a page asks for it."""
+        answer = self.visitor.get(path, **({"HX-Request": "true"} if by_itself else {}))
         return Shown(answer.status, answer.text)
 
     def act(self, name: str, **form: str) -> Shown:
         """The page about an act that was carried out."""
-        visitor = Visitor(self._portal)
-        visitor.cookies[SIGN_IN] = TOKEN
-        answer = visitor.post(f"/act/{name}", form)
+        answer = self.visitor.post(f"/act/{name}", form)
         return Shown(answer.status, answer.text)
 
     def ring(self, *rows: Row) -> None:

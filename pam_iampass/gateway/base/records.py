@@ -236,6 +236,14 @@ class Filter:
     """The person whom a record concerns. `person` also finds what somebody has done to others."""
     kinds: Sequence[str] = ()
     """The kinds of records, by their names in the database."""
+    acts: Sequence[str] = ()
+    """The kinds of acts, also of those that were refused."""
+    actor: str = ""
+    """Who has done an act."""
+    remote: str = ""
+    """The beginning of the address from which it came."""
+    before: int = 0
+    """The id of the record before which it was written."""
 
 
 @dataclass(frozen=True)
@@ -326,6 +334,10 @@ def _condition(wanted: Filter) -> tuple[str, list[object]]:
     where("host = ANY(%s)", list(wanted.hosts))
     where("fields->>'service' = ANY(%s)", list(wanted.services))
     where("coalesce(fields->>'outcome', fields->>'reported') = ANY(%s)", list(wanted.outcomes))
+    where("kind = 'act' AND array[fields->>'what', fields->>'refused'] && %s::text[]", list(wanted.acts))
+    where("kind = 'act' AND fields->>'caller' = %s", wanted.actor)
+    where("starts_with(fields->>'remote', %s)", wanted.remote)
+    where("id < %s", wanted.before)
     where("starts_with(fields->>'session', %s)", wanted.session)
     where("starts_with(fields->>'login', %s)", wanted.login)
     where(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Callable, TypeVar
@@ -73,13 +74,22 @@ def _kind_error(value: str) -> str | None:
 
 def _beginning_error(value: str) -> str | None:
     is_one = value.isascii() and value.isprintable() and len(value) <= 64
-    return None if is_one else "is no beginning of an id"
+    return None if is_one else "is no beginning of an id or an address"
+
+
+def _act_error(value: str) -> str | None:
+    return None if re.fullmatch("[a-z_]{1,40}", value) else "is no kind of act"
 
 
 _TIME = text(_time_error, empty=True)
 _BEGINNING = text(_beginning_error)
 _PERSON = text(person_name_error, empty=True)
 _HOST = text(host_name_error, empty=True)
+_Hosts = Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"]
+_Services = Annotated[tuple[str, ...], texts(name_error), "through these services"]
+_Outcomes = Annotated[tuple[str, ...], texts(_outcome_error), "with these outcomes"]
+_Remote = Annotated[str, _BEGINNING, "from addresses that begin so"]
+_LetIn = Annotated[bool, flag, "true: successful logins only"]
 
 
 def view(read: R) -> R:
@@ -164,14 +174,18 @@ async def records(
         " their `number`",
     ] = "",
     kinds: Annotated[tuple[str, ...], texts(_kind_error), "`act`, `alert`, `decision` or `report`"] = (),
-    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"] = (),
-    services: Annotated[tuple[str, ...], texts(name_error), "through these services"] = (),
-    outcomes: Annotated[tuple[str, ...], texts(_outcome_error), "with these outcomes"] = (),
+    hosts: _Hosts = (),
+    services: _Services = (),
+    outcomes: _Outcomes = (),
+    remote: _Remote = "",
+    acts: Annotated[tuple[str, ...], texts(_act_error), "of these kinds of acts, such as `bypass`"] = (),
+    by: Annotated[str, _PERSON, "acts of this person"] = "",
     session: Annotated[str, _BEGINNING, "the beginning of a session's id"] = "",
     login: Annotated[str, _BEGINNING, "the beginning of a login's id"] = "",
     since: Annotated[str, _TIME, "from this time on (ISO 8601)"] = "",
     until: Annotated[str, _TIME, "until this time (ISO 8601)"] = "",
-    let_in: Annotated[bool, flag, "true: successful logins only"] = False,
+    let_in: _LetIn = False,
+    before: Annotated[int, _up_to(2**62), "written before the record with this `id`"] = 0,
     last: Annotated[int, _up_to(MOST), f"how many: {MOST} at most, {_LAST} without it"] = _LAST,
 ) -> Rows:
     """The last records that match all fields of the filter, the oldest first."""
@@ -187,6 +201,10 @@ async def records(
         let_in,
         concerns=concerns,
         kinds=kinds,
+        acts=acts,
+        actor=by,
+        remote=remote,
+        before=before,
     )
     return await show_records(gateway, connection, actor, wanted, last), False
 
@@ -243,15 +261,19 @@ async def hours(
     connection: Connection,
     actor: Actor,
     person: Annotated[str, _PERSON, "of this person"] = "",
-    hosts: Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"] = (),
-    services: Annotated[tuple[str, ...], texts(name_error), "through these services"] = (),
+    hosts: _Hosts = (),
+    services: _Services = (),
+    outcomes: _Outcomes = (),
+    remote: _Remote = "",
+    let_in: _LetIn = False,
     hours: Annotated[
         int, _up_to(_MOST_HOURS), f"of how many hours: {_MOST_HOURS} at most, {_HOURS} without it"
     ] = _HOURS,
 ) -> Rows:
     """The number of logins by outcome (`logins`), for each hour with logins."""
     since = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
-    wanted = Filter(person, hosts, services, since=since - timedelta(microseconds=1))
+    since -= timedelta(microseconds=1)
+    wanted = Filter(person, hosts, services, outcomes, since=since, let_in=let_in, remote=remote)
     return await show_hours(gateway, connection, actor, wanted), False
 
 

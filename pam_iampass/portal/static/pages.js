@@ -67,15 +67,47 @@ let beforeSwap = places();
 document.addEventListener("htmx:beforeSwap", () => { beforeSwap = places(); });
 document.addEventListener("htmx:afterSwap", () => noteMoves(beforeSwap));
 
-showTimes(document);
-showWhatIsOver(document);
-document.addEventListener("htmx:load", ({ detail: { elt } }) => { showTimes(elt); showWhatIsOver(elt); });
+// The number of requests in the title, where the page shows them, and whether there are any in the icon.
+const ownTitle = document.title.replace(/^\(\d+\) /, "");
+function countRequests() {
+  if (!document.getElementById("rings")) return;
+  const number = document.querySelectorAll(".request:not(.over)").length;
+  const icon = document.querySelector("link[rel=icon]");
+  document.title = number ? `(${number}) ${ownTitle}` : ownTitle;
+  icon.href = number ? icon.dataset.asks : icon.dataset.quiet;
+}
+
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).innerText);
+  const before = button.innerHTML;
+  button.textContent = "Copied";
+  setTimeout(() => { button.innerHTML = before; }, 2000);
+});
+
+function begin(within) {
+  showTimes(within);
+  showWhatIsOver(within);
+  countRequests();
+  for (const button of within.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+}
+begin(document);
+document.addEventListener("htmx:load", ({ detail: { elt } }) => begin(elt));
 
 // What happens now is asked for only while somebody can see it: a browser has few connections to one server.
 const renews = ({ detail: { pathInfo: { requestPath: path } } }) => (
   path.startsWith("/rings") || path === document.getElementById("renews")?.getAttribute("hx-get"));
 const rings = () => document.getElementById("rings");
-document.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden && renews(event)) event.preventDefault(); });
+let asked = -Infinity; // when a tab in the background has asked last
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (!document.hidden || !renews(event)) return;
+  if (!event.detail.pathInfo.requestPath.startsWith("/rings") || performance.now() - asked < 30e3) event.preventDefault();
+  else asked = performance.now();
+});
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  if (document.hidden && detail.path.startsWith("/rings")) detail.parameters.brief = 1;
+});
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
 
 // A part stays as it is while somebody does something in it: an act that is under way, a text that is being typed, or

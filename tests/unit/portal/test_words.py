@@ -55,7 +55,7 @@ def test_what_a_record_names_has_words() -> None:
     ("fields", "says"),
     [
         ({"outcome": "approved", "reason": "active"}, ""),
-        ({"outcome": "denied", "reason": "a further passkey: cancelled"}, "a further passkey: the person denied the request"),
+        ({"outcome": "denied", "reason": "a call: cancelled"}, "a call: the person denied the request"),
         ({"outcome": "no_device", "reason": "sudo -i: NO_MOBILE_DEVICE"}, "sudo -i: no phone is registered"),
         ({"event": "session_ended", "reason": "timeout"}, "the session expired"),
         (
