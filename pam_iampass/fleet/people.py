@@ -208,6 +208,7 @@ class MayRow(TypedDict, total=False):
     group: ToAll[str]
     may: ToAll[bool]
     why: ToAll[list[str]]
+    codes: ToAll[bool]
 
 
 class BypassRow(TypedDict, total=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -13,6 +14,7 @@ from markupsafe import Markup
 
 from pam_iampass.fleet.act import Declaration
 from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
+from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.offers import OFFERS, done, read
 from pam_iampass.portal.sign_in import answered, json_object, rung
 from pam_iampass.portal.visit import SETTINGS, Visit, form_of, local_address, page
@@ -70,8 +72,19 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
         origin=request.app[SETTINGS].origin,
         now=datetime.now(timezone.utc),
         back=local_address(form.get("back", "")),
+        codes_on=await _codes_on(visit) if offer.name == "code_for_lost_phone" else None,
         **_shown(result),
     )
+
+
+async def _codes_on(visit: Visit) -> Mapping[bool, list[str]]:
+    """The groups of hosts on which the reader may log in, by whether these hosts accept recovery codes. None is named
+    if the gateway does not say it: the code itself is shown only now."""
+    found: dict[bool, list[str]] = {True: [], False: []}
+    with suppress(GatewayError):
+        for row in (await visit.view("may", person=visit.person)).rows:
+            found[row["codes"]].append(row["group"])
+    return found
 
 
 def _shown(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -114,7 +114,9 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     button.focus()
     gateway.ring(ringing(), {**ringing("r2"), "host": "other.example.com"})
     expect(page.get_by_role("heading", name="other.example.com")).to_be_visible()
-    expect(page.get_by_role("status").filter(has_text="other.example.com asks for you")).to_have_count(1)
+    expect(page.get_by_role("status").filter(has_text="other.example.com sent you a request")).to_have_count(
+        1
+    )
     expect(button).to_be_focused()
     gateway.ring()
     expect(page.get_by_role("heading", name="No request for you")).to_be_visible()
@@ -208,7 +210,7 @@ def test_pages_of_now_renew_themselves_but_for_what_somebody_does_there(
 
     page = opened(open_page, gateway, "/people/bob")
     expect(page.locator("#phone")).to_have_text("registered")
-    host = page.get_by_label("On another host")
+    host = page.get_by_label("Another host")
     host.fill("web")
     gateway.rows["denials"], gateway.rows["sessions"] = (), [login("3", user="bob")]
     looked_up = [view for view, _ in gateway.asked].count("phone")

@@ -87,10 +87,13 @@ class Fleet:
         return done.stdout
 
     def ask_phone(self, host: str) -> None:
-        """Have sshd of a host ask the phone, and keep the sessions of logins."""
+        """Have sshd of a host ask the phone, or take a code before the key, and keep the sessions of logins."""
+        keys_only = "echo 'PasswordAuthentication no' > /etc/ssh/sshd_config.d/20-site.conf"
+        self.on(host, "sh", "-c", keys_only)
         keep = "session: {keep: true}"
         self.on(host, "sh", "-c", f"echo '{keep}' > /etc/iampass/iampass.yaml")
-        self.on(host, "env", "SUDO_USER=erin", "pam-iampass", "setup", "sshd")
+        self.on(host, "env", "SUDO_USER=erin", "pam-iampass", "setup", "sshd", "--codes")
+        self.hosts[host].reload_sshd()
 
     def ssh(self, user: str, host: str) -> Login:
         return self.hosts[host].login(user, options=("RequestTTY=force",), timeout=PATIENCE)
@@ -179,7 +182,7 @@ def with_passkey(fleet: Fleet, new_person: NewPerson, link: str) -> Person:
     person.sees("The passkey is registered")
     person.page.get_by_role("link", name="Sign in with the passkey").click()
     person.press("Sign in with a passkey")
-    person.sees("Requests on your phone")
+    expect(person.page.get_by_role("heading", name="Requests on your phone")).to_be_visible()
     return person
 
 
@@ -226,7 +229,7 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     asks = alice.page.locator(".request")
     expect(asks.get_by_role("heading", name="web1.example")).to_be_visible()
     expect(asks).to_contain_text(f"sshd from {GATEWAY_ADDRESS}")
-    expect(asks).not_to_contain_text("waits for its turn")
+    expect(asks).not_to_contain_text("waits for an earlier request")
     picture(alice, "person-4-asks")
     fleet.sandbox.approve(request)
     terminal.expect_exact("web1$ ")
@@ -259,6 +262,17 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     alice.press("Get a code to log in with")
     expect(alice.page.locator(".codes code")).to_have_count(1)
     picture(alice, "person-9-the-code")
+    [code] = alice.page.locator(".codes code").all_inner_texts()
+    [command] = [each for each in alice.page.locator("code").all_inner_texts() if each.startswith("ssh -o ")]
+    option = command.split()[2]
+    terminal = fleet.hosts["web1.example"].login(
+        "alice", options=(option, "RequestTTY=force"), timeout=PATIENCE
+    )
+    terminal.expect_exact("recovery code")
+    terminal.sendline(code)
+    terminal.expect_exact("web1$ ")
+    terminal.sendline("exit")
+    assert terminal.finish() == 0
 
 
 def refused(who: Person, act: str, **parameters: str) -> str:

@@ -45,7 +45,7 @@ HERE = f"name-of-{HOST}"
 DESK = actor(Role.HELPDESK, name="zoe", helps=("staff",))
 GROUPS = {
     "servers": GroupSettings(everybody=True),
-    "bastions": GroupSettings(people=frozenset({"staff", "oncall"})),
+    "bastions": GroupSettings(codes=False, people=frozenset({"staff", "oncall"})),
     "nobody": GroupSettings(),
 }
 
@@ -95,9 +95,9 @@ def test_it_is_told_where_a_person_may_log_in_and_why_not(
 ) -> None:
     admin = actor(Role.ADMIN)
     assert views.may(admin, "carol") == [
-        {"group": "bastions", "may": False, "why": ["it admits the groups oncall, staff"]},
-        {"group": "nobody", "may": False, "why": ["it admits nobody"]},
-        {"group": "servers", "may": True, "why": []},
+        {"group": "bastions", "may": False, "why": ["it admits the groups oncall, staff"], "codes": False},
+        {"group": "nobody", "may": False, "why": ["it admits nobody"], "codes": True},
+        {"group": "servers", "may": True, "why": [], "codes": True},
     ]
     assert [row["may"] for row in views.may(DESK, "alice")] == [True, False, True]
     gateway_server.transaction(
@@ -111,7 +111,7 @@ def test_it_is_told_where_a_person_may_log_in_and_why_not(
 
 def test_a_person_is_told_only_where_they_may_log_in_and_nothing_of_others(views: Views) -> None:
     own = actor(Role.SELF, name="carol")
-    assert views.may(own, "carol") == [{"group": "servers", "may": True, "why": []}]
+    assert views.may(own, "carol") == [{"group": "servers", "may": True, "why": [], "codes": True}]
     assert views.may(own, "alice") == views.may(own, "nobody") == []
     assert views.may(DESK, "bob") == views.may(DESK, "carol") == []
 

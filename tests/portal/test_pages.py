@@ -636,6 +636,23 @@ def test_whether_a_caller_was_verified_is_the_title_in_words_colour_and_sign(
     assert shown.all("h1", "class") == [look]
 
 
+def test_the_code_for_a_lost_phone_is_shown_with_how_to_use_it_and_where(gateway: ScriptedGateway) -> None:
+    gateway.result = {"codes": ["abcd-efgh-jkmn"]}
+    sheet = gateway.act("code_for_lost_phone", person="alice")
+    assert "ssh -o PreferredAuthentications=keyboard-interactive,publickey alice@HOST" in sheet.words
+    assert "Hosts of these groups accept the code: servers." in sheet.words
+    assert "Hosts of these groups accept no code: databases." in sheet.words
+    assert "In sudo, su and at a console" in sheet.words
+    gateway.errors = {"may": "DATABASE_AWAY"}
+    sheet = gateway.act("code_for_lost_phone", person="alice")
+    assert ("abcd-efgh-jkmn" in sheet.words, "keyboard-interactive" in sheet.words) == (True, True)
+    assert "accept" not in sheet.words.partition("How to use")[2], (
+        "the code is shown in any case, and only once"
+    )
+    gateway.errors = {}
+    assert "keyboard-interactive" not in gateway.act("recovery_new", person="alice").words
+
+
 def test_the_page_of_a_lost_phone_says_what_has_ended_and_what_comes_next(gateway: ScriptedGateway) -> None:
     gateway.result = {"ended": 0, "errors": 0, "bypasses": 0, "codes_left": 0, "disabled": True}
     assert (

@@ -141,6 +141,11 @@ class FleetHost:
             check=False,
         )
 
+    def reload_sshd(self) -> None:
+        """Have its sshd read its configuration again."""
+        done = self.run("sh", "-c", f"kill -HUP $(cat {self._sshd.pid_file})")
+        assert done.returncode == 0, done.stdout
+
     def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float) -> Login:
         """A person logs in from the machine."""
         return self._sshd.login(user, *remote, options=options, timeout=timeout)

@@ -178,8 +178,9 @@ ROWS: Mapping[str, Sequence[Row]] = {
             "group": "databases",
             "may": False,
             "why": ["it admits only the group dba", "the phone was reported lost"],
+            "codes": False,
         },
-        {"group": "servers", "may": True, "why": []},
+        {"group": "servers", "may": True, "why": [], "codes": True},
     ],
     "denials": [
         {

@@ -82,7 +82,7 @@ class Sshd:
         """`way` is one of setup's (`key`, `password`, `quiet`, `codes`), with settings and, if `own_pam_file`, a PAM
         file of its own; without one sshd has the machine's. `folder` is for its files, `pid_file` where the name of
         that one matters; `keys` is the folder of another sshd whose client key is also accepted."""
-        self._pid_file = pid_file or folder / "sshd.pid"
+        self.pid_file = pid_file or folder / "sshd.pid"
         self._under = _with_pam_file(sshd_file(way)) if way and own_pam_file else []
         self._folder = folder
         self._options = options
@@ -102,11 +102,11 @@ class Sshd:
         self.port = _free_port()
         host_key = (folder / "host-key.pub").read_text()
         (folder / "known-hosts").write_text(f"[{self._address}]:{self.port} {host_key}")
-        self._pid_file.unlink(missing_ok=True)
+        self.pid_file.unlink(missing_ok=True)
         self._process = subprocess.Popen(self._command("-D"))
         until = time.monotonic() + 60
         while time.monotonic() < until:
-            if self._pid_file.exists():  # it listens on all of its addresses
+            if self.pid_file.exists():  # it listens on all of its addresses
                 return self
             time.sleep(0.02)
         raise AssertionError("sshd did not start:\n" + self.log.read_text())
@@ -117,7 +117,7 @@ class Sshd:
             f"Port={self.port}",
             f"ListenAddress={self._address}",
             f"HostKey={self._folder / 'host-key'}",
-            f"PidFile={self._pid_file}",
+            f"PidFile={self.pid_file}",
             "PerSourcePenalties=no",
             "MaxStartups=100",
             "UseDNS=no",

@@ -58,7 +58,8 @@ async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name:
     for group, policy in sorted(gateway.settings.groups.items()):
         if roles != {Role.SELF} or policy.admits(person.groups):
             why = _why_not(person, policy, is_lost=person.phone_to_disable)
-            found.append(MAY.show(roles, {"group": group, "may": not why, "why": why}))
+            row: MayRow = {"group": group, "may": not why, "why": why, "codes": policy.codes}
+            found.append(MAY.show(roles, row))
     return found
 
 

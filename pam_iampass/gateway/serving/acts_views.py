@@ -216,8 +216,8 @@ async def may(
     actor: Actor,
     person: Annotated[str, text(person_name_error), "of this person"],
 ) -> Rows:
-    """For each group of hosts: whether the person may log in, and why not (`why`). People themselves see only the
-    groups that admit them."""
+    """For each group of hosts: whether the person may log in, why not (`why`), and whether its hosts accept recovery
+    codes. People themselves see only the groups that admit them."""
     return await show_may(gateway, connection, actor, person), False
 
 
