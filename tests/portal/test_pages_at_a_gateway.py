@@ -66,6 +66,8 @@ def crawl(visitor: Visitor) -> dict[str, Shown]:
         path = ahead.pop()
         if path not in found:
             answer = visitor.get(path)
+            if "Content-Disposition" in answer.headers:  # what is downloaded has no links
+                continue
             shown = found[path] = Shown(answer.status, answer.text)
             parts = shown.all("span", "hx-get")
             ahead += [
