@@ -86,6 +86,7 @@ class Module:
             tty=pamh.tty or None,
             ruser=pamh.ruser or None,
             real_uid=pamh.real_uid,
+            login_uid=pamh.login_uid,
             address="" if ssh_auth_info is None else client_address(pamh.ssh_connection),
             ssh_auth_info=ssh_auth_info,
             phase=pamh.phase,

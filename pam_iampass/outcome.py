@@ -159,6 +159,10 @@ class Login:
     real_uid: int | None = None
     """The real user id of the application's process."""
 
+    login_uid: int | None = None
+    """The user id of the login session in which the application was started, as the kernel knows it
+    (`/proc/PID/loginuid`): nobody who becomes another user changes it. None outside of one, and in sshd."""
+
     address: str = ""
     """The address of the client of sshd (SSH_CONNECTION). Empty where it has none, and outside sshd."""
 

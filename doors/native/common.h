@@ -52,6 +52,7 @@ bool session_keep(const struct call *call); /* remembers call->session for the s
 void session_phase(struct call *call);      /* opens or closes the login session */
 
 /* process.c: in decimal, NULL if unknown. */
+const char *login_uid(char *text, size_t size); /* whoever is root or another user by now; NULL outside of a login */
 const char *audit_session(uid_t owner, char *text, size_t size); /* NULL without one of the owner's, too */
 const char *own_audit_session(uid_t owner, char *text, size_t size); /* only of a login that has begun it */
 const char *outer_audit_session(uid_t owner, char *text, size_t size); /* only of another account's login */

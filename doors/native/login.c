@@ -62,7 +62,7 @@ static bool write_items(struct frame *frame, const struct call *call)
     /* In its method `password`, sshd shows no text, and calls us in the process that leads its session. */
     bool may_show = call->phase == AUTHENTICATE && in_sshd(pamh) && getsid(0) != getpid();
     bool has_command = !in_session(call) && !in_sshd(pamh) && getuid() != 0;
-    char uid[24], audit[24], sockets[1024], program[72], arguments[COMMAND_TEXT], path[PATH_MAX];
+    char uid[24], login[24], audit[24], sockets[1024], program[72], arguments[COMMAND_TEXT], path[PATH_MAX];
 
     snprintf(uid, sizeof uid, "%ju", (uintmax_t)getuid());
     frame_begin(frame, ITEMS);
@@ -79,6 +79,7 @@ static bool write_items(struct frame *frame, const struct call *call)
             (add_item(frame, "command", command(arguments, sizeof arguments)) &&
              add_item(frame, "program", link_of("/proc/self/exe", path, sizeof path)) &&
              add_item(frame, "folder", link_of("/proc/self/cwd", path, sizeof path)))) &&
+           (in_session(call) || in_sshd(pamh) || add_item(frame, "login_uid", login_uid(login, sizeof login))) &&
            add_item(frame, "audit_session", audit_session_of(call, audit, sizeof audit)) &&
            (!in_session(call) || (add_item(frame, "session", call->session) &&
                                   add_item(frame, "xdg_session", pam_getenv(pamh, "XDG_SESSION_ID"))));

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define SOCKET "socket:["
-#define NO_AUDIT_SESSION "4294967295"
+#define NO_LOGIN "4294967295"
 
 enum { START_TIME = 22, CHUNK = 4096 };
 
@@ -38,10 +38,20 @@ static bool is_login_of(uid_t owner)
     return strcmp(read_proc("/proc/self/loginuid", found, sizeof found), uid) == 0;
 }
 
+static const char *number_or_null(const char *path, char *text, size_t size)
+{
+    read_proc(path, text, size);
+    return text[0] == '\0' || strcmp(text, NO_LOGIN) == 0 ? NULL : text;
+}
+
 static const char *session_or_null(char *text, size_t size)
 {
-    read_proc("/proc/self/sessionid", text, size);
-    return text[0] == '\0' || strcmp(text, NO_AUDIT_SESSION) == 0 ? NULL : text;
+    return number_or_null("/proc/self/sessionid", text, size);
+}
+
+const char *login_uid(char *text, size_t size)
+{
+    return number_or_null("/proc/self/loginuid", text, size);
 }
 
 const char *audit_session(uid_t owner, char *text, size_t size)

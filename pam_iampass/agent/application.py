@@ -83,12 +83,21 @@ class RemoteApplication:
         return self._number("uid")
 
     @property
+    def login_uid(self) -> int | None:
+        """See `PamApplication.login_uid`."""
+        return self._of_login("login_uid", "loginuid")
+
+    @property
     def audit_session(self) -> int | None:
-        """See `PamApplication.audit_session`. The audit session of this process is no login's: the machine was started
-        in it."""
-        number = self._number("audit_session")
+        """See `PamApplication.audit_session`."""
+        return self._of_login("audit_session", "sessionid")
+
+    def _of_login(self, item: str, file: str) -> int | None:
+        """What the kernel knows of the login session of the application. That of this process is no login's: the
+        machine was started in it."""
+        number = self._number(item)
         try:
-            own = int(Path("/proc/self/sessionid").read_text("ascii"))
+            own = int(Path("/proc/self", file).read_text("ascii"))
         except FileNotFoundError:  # a kernel without audit
             own = NO_LOGIN
         return number if number is not None and number < NO_LOGIN and number != own else None

@@ -17,7 +17,7 @@ VERSION = 1
 LONGEST_PAYLOAD = 64 * 1024
 LONGEST_DEADLINE = 300.0
 _ITEMS = (
-    "user service rhost tty ruser uid ssh_auth_info ssh_connection sockets executable audit_session session"
+    "user service rhost tty ruser uid ssh_auth_info ssh_connection sockets executable login_uid audit_session session"
     " xdg_session command program folder"
 )
 KNOWN_ITEMS = frozenset(_ITEMS.split())

@@ -96,7 +96,7 @@ def check_config(
         examination = settings.check(config, readers=readers)
         if examination.users is not None:
             joined = bool(examination.settings and examination.settings.gateways)
-            table = user_table.check(examination.users, optional=joined)
+            table = user_table.check(examination.users, optional=joined, joined=joined)
     problems = [*examination.problems, *(table.problems if table else ())]
     files = PamFiles(pam_folders, dialect())
     denies_nobody: list[Problem] = []

@@ -115,9 +115,9 @@ def user_status(
         if read.users is None:
             raise ConfigurationError(read.problems)
         joined = bool(read.settings and read.settings.gateways)
-        find: Callable[[str], Entry | None] = UserTable(read.users, optional=joined).find
+        find: Callable[[str], Entry | None] = UserTable(read.users, optional=joined, joined=joined).find
         if names is None:
-            found = user_table.check(read.users, optional=joined)
+            found = user_table.check(read.users, optional=joined, joined=joined)
             if all(problem.severity is not Severity.ERROR for problem in found.problems):
                 find = (
                     found.entries.get

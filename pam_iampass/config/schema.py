@@ -301,7 +301,7 @@ SECOND_PERSON = Section(
     (
         Key(
             "user",
-            ValueType("a name of the user table", value_types.account_name, example="carol"),
+            value_types.USER_NAME,
             None,
             "The one person who is asked.",
         ),
@@ -497,6 +497,21 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "On a host of a gateway, which has such limits for all hosts, only what the gateway cannot have counted counts "
         "here as well.",
         comment="Limits on requests to one phone.",
+    ),
+    Section(
+        "agents",
+        (
+            Key(
+                "requests_per_hour",
+                _number(1000, "10"),
+                "10",
+                "How many requests of all accounts that act for one user may remain without an approval within an "
+                "hour. They do not count for the user's own limit, `throttle.requests_per_hour`.",
+            ),
+        ),
+        "Their requests wait behind the user's own, and begin 30s after the last one of these at the earliest. A login "
+        "of the user ends one that is on the phone.",
+        comment="Accounts that act for a user (`acts_for` in the user table), such as those of AI agents.",
     ),
     Section(
         "recovery",

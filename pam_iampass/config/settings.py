@@ -103,6 +103,14 @@ class ThrottleSettings:
 
 
 @dataclass(frozen=True)
+class AgentSettings:
+    """Limits on the requests of accounts that act for a user."""
+
+    requests_per_hour: int
+    """Requests of all accounts of one user that were not approved."""
+
+
+@dataclass(frozen=True)
 class RecoverySettings:
     """When recovery codes are asked for."""
 
@@ -155,6 +163,7 @@ class Settings:
     shared_accounts: bool
     show_command: bool
     throttle: ThrottleSettings
+    agents: AgentSettings
     recovery: RecoverySettings
     service: ServiceSettings
     """The settings for services without settings of their own."""
@@ -165,12 +174,15 @@ class Settings:
     def user_table(self, owner: int = 0) -> UserTable:
         """The user table; nobody needs to be in it on a host of a gateway, where it may be missing."""
         shared = self.shared_accounts or any(one.approver is Approver.KEY for one in self.services.values())
-        return UserTable(self.users, owner=owner, optional=bool(self.gateways), shared_accounts=shared)
+        joined = bool(self.gateways)
+        return UserTable(self.users, owner=owner, optional=joined, joined=joined, shared_accounts=shared)
 
     def tokens_of(self, person: str, users: UserTable) -> tuple[str, ...]:
         """The tokens by which this machine asks the phone of a person, whatever the service. Raises
         ConfigurationError."""
         entry = users.find(person)
+        if entry is not None and entry.acts_for:
+            return ()
         if entry is not None and entry.token is not None:
             return (entry.token,)
         services = self.service, *self.services.values()
@@ -402,6 +414,7 @@ class _SettingsReader(SchemaReader):
             application_secret=secret,
             previous_secret=previous,
             throttle=ThrottleSettings(**values.pop("throttle")),
+            agents=AgentSettings(**values.pop("agents")),
             recovery=RecoverySettings(**values.pop("recovery")),
             service=ServiceSettings(**service),
             services=MappingProxyType(

@@ -6,13 +6,16 @@ It is read from two places, in this order:
   users as with 100,000. The only key in the file is the user name. A broken file denies that user.
 - `users.yaml`, with all other users. A broken file denies all of them.
 
-A value is the token, or a mapping of `token`, `methods` and `keys`. Names and tokens are always text, even if YAML
-would read them as something else.
+A value is the token, or a mapping of `token`, `methods` and `keys`, or `{acts_for: NAME}`. Names and tokens are always
+text, even if YAML would read them as something else.
 
 `keys` says which keys and certificates are a person's (`approver: key`). It is a list of public keys or fingerprints
 (`SHA256:…`), and of `{ca: KEY, key_id: TEXT}` or `{ca: KEY, principal: TEXT}` for certificates of that CA. A person who
 has keys and no token is asked by the token that a gateway or `unlisted_users` knows. To find the person of a key, all
 files are looked at. A key of two people names nobody, and neither does a broken file.
+
+`acts_for` names the owner of an account, such as that of an AI agent: the owner's phone approves its logins. It has no
+token, methods or keys of its own, and the owner is a user with a token in the table.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from pam_iampass.config.ssh_keys import (
     entries_for,
     fingerprint,
 )
-from pam_iampass.config.value_types import METHOD_LIST, name_error, token_error
+from pam_iampass.config.value_types import METHOD_LIST, USER_NAME, name_error, token_error
 from pam_iampass.config.yaml_document import MappingNode, Node, NodeReader, ScalarNode, SequenceNode, parse
 from pam_iampass.errors import (
     ConfigurationError,
@@ -90,6 +93,38 @@ class Entry:
     methods: tuple[str, ...] | None = None
     """None stands for the methods of the service."""
     keys: tuple[KeyEntry, ...] = ()
+    acts_for: str = ""
+    """The owner of an account that acts for a person; empty for people. `owner_fault` says what else it may have."""
+
+
+class WrongOwner(ConfigurationError):
+    """An account cannot act for the person whom the table names."""
+
+
+def owner_fault(name: str, entry: Entry, owner: Entry | None, *, joined: bool) -> tuple[str, str] | None:
+    """Why the account `name` cannot act for its owner, who has this entry, and the remedy; None if it can.
+
+    `joined` is whether the machine has joined a gateway. The logins of that account alone are denied.
+    """
+    whom = shown(entry.acts_for)
+    if joined:
+        what = "cannot be used on a host that has joined a gateway: logins of this account are denied"
+        return what, "delete the entry"
+    if entry.token is not None or entry.methods is not None or entry.keys:
+        what = "stands beside a token, methods or keys: only the owner's phone approves for this account"
+        return what, f"write {{acts_for: {entry.acts_for}}} alone"
+    if entry.acts_for == name:
+        return "names the account itself", "name the person whose phone approves for this account"
+    if owner is None:
+        return f"{whom} is not in the user table", "name a person of the table, or delete the entry"
+    if owner.acts_for:
+        return (
+            f"{whom} itself acts for {shown(owner.acts_for)}",
+            "name a person, not an account that acts for one",
+        )
+    if owner.token is None:
+        return f"{whom} has no token in the user table", f"pam-iampass enroll {entry.acts_for}"
+    return None
 
 
 @dataclass(frozen=True)
@@ -111,18 +146,20 @@ class UserTable:
         owner: int = 0,
         optional: bool = False,
         shared_accounts: bool = False,
+        joined: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`users` is the file `users.yaml`, with `users.d` next to it; if it is `optional`, a missing one is empty.
 
         `owner` is as for `trusted_file.read`; `shared_accounts` is whether the settings say that people share accounts;
-        `clock` is the clock of the file system, in seconds.
+        `joined` is whether the machine has joined a gateway; `clock` is the clock of the file system, in seconds.
         """
         self._users = users
         self._folder = folder_of(users)
         self._owner = owner
         self._optional = optional
         self._shared_accounts = shared_accounts
+        self._joined = joined
         self._clock = clock
         self._cache: tuple[tuple[int, ...], TableFile] | None = None  # with the file's version
         self._lock = allocate_lock()
@@ -137,8 +174,21 @@ class UserTable:
         """
         if name_error(name):
             return None
-        own = self._own_file(name)
-        return own if own is not None else self._table().get(name)
+        return self._file_of(name)[1].entries.get(name)
+
+    def owner_of(self, name: str) -> str | None:
+        """The person for whom the account `name` acts, None if it acts for nobody.
+
+        Raises ConfigurationError as `find` does, and WrongOwner if it cannot act for that person.
+        """
+        entry = self.find(name)
+        if entry is None or not entry.acts_for:
+            return None
+        fault = owner_fault(name, entry, self.find(entry.acts_for), joined=self._joined)
+        if fault is not None:
+            file, table = self._file_of(name)
+            raise WrongOwner([Problem(file, table.lines.get(name), f"{name}.acts_for", *fault)])
+        return entry.acts_for
 
     def people(self, key: AcceptedKey) -> frozenset[str]:
         """The people whom a key or a certificate names: nobody, one person, or several by a mistake in the table.
@@ -204,8 +254,13 @@ class UserTable:
         except UntrustedFile:
             return None
 
-    def _own_file(self, name: str) -> Entry | None:
-        """The entry in the user's own file, or None without such a file."""
+    def _file_of(self, name: str) -> tuple[Path, TableFile]:
+        """The file that has the user's entry, if any has."""
+        own = self._own_file(name)
+        return (self._users, self._table()) if own is None else (self._folder / file_name(name), own)
+
+    def _own_file(self, name: str) -> TableFile | None:
+        """The user's own file, or None without such a file."""
         own_name = file_name(name)
         if len(own_name) > LONGEST_FILE_NAME or trusted_file.is_missing(self._folder):  # as on most machines
             return None
@@ -217,12 +272,12 @@ class UserTable:
                 return None
             raise ConfigurationError([error.problem(path, None, name)]) from None
         table.require_valid()
-        return table.entries[name]
+        return table
 
-    def _table(self) -> Mapping[str, Entry]:
-        """The entries of `users.yaml`."""
+    def _table(self) -> TableFile:
+        """`users.yaml`."""
         if self._optional and trusted_file.is_missing(self._users):
-            return {}
+            return TableFile({}, {}, ())
         with self._lock:  # of many concurrent logins only one reads a large table
             try:
                 now = self._clock()
@@ -236,7 +291,7 @@ class UserTable:
             # Two writes within one tick may have the same timestamp: a file that changed just now is not cached.
             self._cache = None if abs(now - version[0] / 1e9) < _TICK else (version, table)
         table.require_valid()
-        return table.entries
+        return table
 
 
 @dataclass(frozen=True)
@@ -305,12 +360,15 @@ class _TableReader(NodeReader):
         if isinstance(node, ScalarNode):
             only_token = self._token(user, node)
             return None if only_token is None else Entry(only_token)
-        mapping = self.mapping(node, user, "write the token, or {token: …, methods: […], keys: […]}")
+        mapping = self.mapping(
+            node, user, "write the token, {token: …, methods: […], keys: […]}, or {acts_for: …}"
+        )
         if mapping is None:
             return None
         token: str | None = None
         methods: tuple[str, ...] | None = None
         keys: tuple[KeyEntry, ...] = ()
+        acts_for = ""
         for name, value in mapping.entries:
             key = f"{user}.{name.text}"
             if name.text == "token":
@@ -319,15 +377,18 @@ class _TableReader(NodeReader):
                 methods = self.value(value, key, METHOD_LIST)
             elif name.text == "keys":
                 keys = self._keys(key, value)
+            elif name.text == "acts_for":
+                acts_for = self.value(value, key, USER_NAME) or ""
             else:
                 # Without the key: it may be a misplaced token, and messages are logged.
                 self.problem(
-                    name.line, user, "has an unknown key", "write token, methods and keys, nothing else"
+                    name.line, user, "has an unknown key", "write token, methods and keys, or acts_for alone"
                 )
         names = {name.text for name, _ in mapping.entries}
-        if not names & {"token", "keys"}:
+        if not names & {"token", "keys", "acts_for"}:
             self.problem(mapping.line, user, "has neither a token nor keys", "write {token: …, methods: […]}")
-        return Entry(token, methods, keys) if token is not None or "keys" in names else None
+        has_any = token is not None or "keys" in names or acts_for
+        return Entry(token, methods, keys, acts_for) if has_any else None
 
     def _token(self, key: str, node: Node) -> str | None:
         if not isinstance(node, ScalarNode):
@@ -403,7 +464,7 @@ class TableReport:
     """The problems that make a file unusable."""
 
 
-def check(users: Path, *, owner: int = 0, optional: bool = False) -> TableReport:
+def check(users: Path, *, owner: int = 0, optional: bool = False, joined: bool = False) -> TableReport:
     """Read every file of the table. The arguments are as for `UserTable`. Raises nothing."""
     table = _TableCheck(users, owner)
     table.read_folder()
@@ -412,6 +473,7 @@ def check(users: Path, *, owner: int = 0, optional: bool = False) -> TableReport
     broken = tuple(problem for problem in table.problems if problem.is_error)
     table.find_shared_tokens()
     table.find_shared_keys()
+    table.find_wrong_owners(joined=joined)
     return TableReport(table.entries, table.places, tuple(table.files), tuple(table.problems), broken)
 
 
@@ -502,6 +564,13 @@ class _TableCheck:
                     file, line = self.places[other]
                     what = f"{key} also stands for {shown(other)} ({file}:{line}): its logins are denied"
                     self.problems.append(Problem(*self.places[user], user, what, "delete one of the two"))
+
+    def find_wrong_owners(self, *, joined: bool) -> None:
+        for user, entry in self.entries.items():
+            if entry.acts_for:
+                fault = owner_fault(user, entry, self.entries.get(entry.acts_for), joined=joined)
+                if fault is not None:
+                    self.problems.append(Problem(*self.places[user], f"{user}.acts_for", *fault))
 
     def _warn(self, file: Path, line: int | None, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(file, line, key, what, remedy, Severity.WARNING))

@@ -304,6 +304,9 @@ def account_name(text: str) -> str:
     return text
 
 
+USER_NAME = ValueType("a name of the user table", account_name, example="carol")
+
+
 def unlisted_users(text: str) -> UnlistedUsers:
     if text == "deny":
         return UnlistedUsers.DENY

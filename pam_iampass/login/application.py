@@ -101,6 +101,10 @@ class PamApplication(Protocol):
         """The real user id of the application, None where it is unknown."""
 
     @property
+    def login_uid(self) -> int | None:
+        """The user id of the login session that the application was started in; None outside of one, and in sshd."""
+
+    @property
     def audit_session(self) -> int | None:
         """The kernel's audit session of the application's process, None unless pam_loginuid has begun it for the user
         who is logged in there: PAM_USER in a session phase, else the caller."""

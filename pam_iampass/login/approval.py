@@ -76,6 +76,8 @@ class PhoneRequest:
         self._told_of_another = False
         self._given_up = False
         """Whether the caller has gone after the person was told that another login comes first."""
+        self.withdrawn = False
+        """Whether the request, of an account that acts for the person, has ended because they log in themselves."""
         self.left_open = False
         """Whether the session could not be ended."""
         self.pause = application.pause
@@ -94,7 +96,9 @@ class PhoneRequest:
         """The decision, if a session that was approved meanwhile covers the login."""
         return self._covering.find(self.deadline.remaining())
 
-    def ask(self, *, waited: bool, phone_is_lost: Callable[[], bool]) -> Decision:
+    def ask(
+        self, *, waited: bool, phone_is_lost: Callable[[], bool], is_withdrawn: Callable[[], bool]
+    ) -> Decision:
         """Have the phone asked, and return the decision. Raises what pausing raises.
 
         1. Start a session, unless the phone is lost. If a login on another host covers this one, and this one can be
@@ -104,7 +108,7 @@ class PhoneRequest:
         4. Keep a session that was approved, if the settings want it.
 
         `waited` is whether other logins came first. `phone_is_lost` is called first, after each poll and once the
-        session is kept.
+        session is kept, `is_withdrawn` after each poll.
         """
         # 1.
         if phone_is_lost():
@@ -129,7 +133,7 @@ class PhoneRequest:
                 self._say_who_is_asked(waited=waited)
             # 3.
             try:
-                self._poll(session, phone_is_lost)
+                self._poll(session, phone_is_lost, is_withdrawn)
             except ApplicationGone:
                 self._given_up = self._told_of_another
                 raise
@@ -137,6 +141,8 @@ class PhoneRequest:
                 return self._required.decider.explain(error, self._request)
         if phone_is_lost():
             return decisions.phone_lost_meanwhile()
+        if self.withdrawn:
+            return decisions.withdrawn(self._required.approver)
         answer = self._required.decider.answer(session, self._request)
         self.sent = answer.sent
         if answer.decision.outcome is not Outcome.APPROVED:
@@ -192,8 +198,11 @@ class PhoneRequest:
             within = left if waited else decisions.seconds(required.service.timeout)
             self._conversation.say(f"Approve this on your phone within {within}.")
 
-    def _poll(self, session: Session, phone_is_lost: Callable[[], bool]) -> None:
-        """Poll until the phone has answered, is lost or the time is up; say when it is identifying the person.
+    def _poll(
+        self, session: Session, phone_is_lost: Callable[[], bool], is_withdrawn: Callable[[], bool]
+    ) -> None:
+        """Poll until the phone has answered or is lost, the request is withdrawn or the time is up; say when the phone
+        is identifying the person.
 
         A gateway holds the polls until something changes. One that fails, or is answered early without a change, is
         followed by one at its moment.
@@ -236,6 +245,9 @@ class PhoneRequest:
                 if moment is not None and error.retry_after is not None:
                     moment = max(self.elapsed() + error.retry_after, moment)
             if phone_is_lost() or not session.in_progress:
+                return
+            if is_withdrawn():
+                self.withdrawn = True
                 return
             if queued and not session.queued:
                 self._say_who_is_asked(waited=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, ManagementAPI, Transport
-from pam_iampass.config.settings import ServiceSettings, Settings
+from pam_iampass.config.settings import ServiceSettings, Settings, ThrottleSettings
 from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.value_types import SecondPerson
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.at_gateway import AtGateway
@@ -163,9 +164,12 @@ class ApprovalRequired(AskedLogin):
 
     phone: Phone
     asker: str = ""
-    """The person who logs in, if a second person must approve; else empty. Their account, if they may be unknown."""
+    """The person who logs in, if a second person must approve, or the account that acts for a person; else empty. Their
+    account, if they may be unknown."""
     asker_is_known: bool = True
     """Whether `asker` is a person, and not an account that several may share (`allow_self`)."""
+    is_agents: bool = False
+    """Whether `asker` is an account that acts for a person (`acts_for`)."""
     others: tuple[ApprovalRequired, ...] = ()
     """The people who are asked after this second person, in this order."""
 
@@ -178,6 +182,22 @@ class ApprovalRequired(AskedLogin):
     def person(self) -> str:
         """The person who logs in; empty if nothing names them."""
         return self.counted if self.asker_is_known else ""
+
+    @property
+    def asks_owner(self) -> bool:
+        """Whether an account asks the person for whom it acts, and no second person."""
+        return self.is_agents and not isinstance(self.service.approver, SecondPerson)
+
+    @property
+    def agent(self) -> str:
+        """The account that acts for a person and makes the request; empty without one."""
+        return self.asker if self.is_agents else ""
+
+    @property
+    def limits(self) -> ThrottleSettings:
+        """The limits on the requests to the phone."""
+        limits, agents = self.settings.throttle, self.settings.agents
+        return replace(limits, requests_per_hour=agents.requests_per_hour) if self.asks_owner else limits
 
     @property
     def counted(self) -> str:

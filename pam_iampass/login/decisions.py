@@ -107,6 +107,27 @@ def by_second_person(asked: Sequence[tuple[str, Decision]], elapsed: float) -> D
     return replace(decision, reason=reason, message=message, elapsed=elapsed)
 
 
+def by_owner(owner: str, agent: str, decision: Decision) -> Decision:
+    """The decision of a login of an account, after its owner was asked."""
+    messages = {
+        Outcome.APPROVED: f"Approved by {owner}.",
+        Outcome.DENIED: f"{owner} has not approved this.",
+        Outcome.TIMED_OUT: f"{owner} has not answered in time.",
+        Outcome.NO_DEVICE: f"{owner} has no phone to ask. {ASK_THE_ADMINISTRATOR}",
+    }
+    message = messages.get(decision.outcome, decision.message)
+    if decision.message in (OTHERS_CAME_FIRST, AT_CAPACITY):
+        message = f"Other requests to {owner} came first; none was sent. Try again in a minute."
+    reason = f"{agent} acts for {owner}" + (f"; {decision.reason}" if decision.reason else "")
+    return replace(decision, reason=reason, message=message)
+
+
+def withdrawn(owner: str) -> Decision:
+    """The owner of an account logs in, and so its request has ended."""
+    message = f"{owner} logs in just now, so this request was withdrawn. Try again in a minute."
+    return denied(Outcome.THROTTLED, f"withdrawn: a login of {owner} came", message)
+
+
 def bypassed(bypass: Bypass) -> Decision:
     """An administrator lets the person in without the phone."""
     reason = f"{bypass.user} is bypassed by {bypass.made_by}" + (
@@ -209,14 +230,11 @@ def no_code(*, withheld: bool) -> Decision:
     return denied(Outcome.DENIED, "the user typed something that is no recovery code", message)
 
 
-def code_for_second_person() -> Decision:
-    """A recovery code was typed where a second person must approve."""
-    reason = "a second person must approve, and a recovery code was typed instead"
-    return denied(
-        Outcome.DENIED,
-        reason,
-        "A recovery code does not replace the approval of a second person. " + ASK_THE_ADMINISTRATOR,
-    )
+def code_for_another(asker: str, approver: str) -> Decision:
+    """A recovery code was typed where another person must approve."""
+    reason = f"{approver} must approve for {asker}, and a recovery code was typed instead"
+    message = f"A recovery code does not replace the approval of another person. {ASK_THE_ADMINISTRATOR}"
+    return denied(Outcome.DENIED, reason, message)
 
 
 def recovered(left: int, before: Decision | None) -> Decision:

@@ -41,6 +41,7 @@ class Covering:
             audit_session=application.audit_session,
             token=required.phone.token,
             of_gateway=required.decider.of_gateway,
+            agent=required.agent,
             key_names_person=key_names_person(required.service, required.configuration.users),
         )
 
@@ -128,6 +129,7 @@ class Keeping:
             token=required.phone.token,
             person=required.person,
             of_gateway=required.decider.of_gateway,
+            agent=required.agent,
             covered_by=session.covered_by or "",
         )
         try:

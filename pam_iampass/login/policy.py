@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program
+from pam_iampass.config.settings import AskedSettings, ServiceSettings, same_program, usual_approver
 from pam_iampass.config.ssh_keys import AcceptedKey, MalformedKey, accepted_keys
-from pam_iampass.config.user_table import UserTable
+from pam_iampass.config.user_table import UserTable, WrongOwner
 from pam_iampass.config.value_types import (
     Approver,
     ExemptRule,
@@ -16,7 +16,7 @@ from pam_iampass.config.value_types import (
     SecondPerson,
     token_error,
 )
-from pam_iampass.errors import shown
+from pam_iampass.errors import ConfigurationError, shown
 from pam_iampass.login.throttle import ip_address
 from pam_iampass.outcome import Login, Phase
 from pam_iampass.system.accounts import Account, Accounts, LookupFailed, UnknownAccount
@@ -34,6 +34,15 @@ class Person:
     """A name of the user table. It is compared byte for byte."""
     account: Account | None
     """The person's own account; None if the machine has none of exactly this name."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An account that acts for a person, and makes a request (`acts_for` in the user table)."""
+
+    account: Account
+    owner: str
+    """The person whose phone approves: a name of the user table."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,62 @@ def who_approves(
         return _person_behind(asked, lambda: named_by_login(people_within()), login, service, accounts)
     reason = exemption(asked, login, service, accounts)
     return Person(asked.name, asked) if reason is None else Exempt(reason)
+
+
+def acting(
+    login: Login, account: Account, service: ServiceSettings, accounts: Accounts, users: UserTable
+) -> Agent | None:
+    """The account that acts for a person and makes the request; None if people make it for themselves.
+
+    It is the account whose phone would be asked; or the one of the login session in which sudo and the like are called,
+    whoever has become another user in it (`Login.login_uid`), unless a third person's phone is asked.
+
+    `account` is the account of PAM_USER. Such an account is never exempt. Raises ConfigurationError, LookupFailed and
+    PolicyError.
+    """
+    if service.approver is (Approver.LOGIN if login.through_sshd else Approver.KEY):
+        return None  # `who_approves` denies it
+    if not isinstance(service.approver, Approver) or service.approver is Approver.KEY:
+        service = replace(service, approver=usual_approver(login.service))
+    asked = approver(login, account, service, accounts)
+    try:
+        if login.login_uid not in (None, asked.uid) and not login.through_sshd:
+            found = _agent_of_session(login, service, accounts, users)
+            if found is not None and (asked.uid == login.real_uid or asked.name == found.owner):
+                return found
+        return _agent(asked, service, accounts, users)
+    except WrongOwner:
+        raise
+    except ConfigurationError:
+        if exemption(asked, login, service, accounts) is None:
+            raise
+        return None  # who is exempt needs no table
+
+
+def _agent_of_session(
+    login: Login, service: ServiceSettings, accounts: Accounts, users: UserTable
+) -> Agent | None:
+    try:
+        return _agent(accounts.with_uid(login.login_uid or 0), service, accounts, users)
+    except UnknownAccount:
+        return None
+
+
+def _agent(account: Account, service: ServiceSettings, accounts: Accounts, users: UserTable) -> Agent | None:
+    owner = users.owner_of(account.name)
+    if owner is None:
+        return None
+    reason = exempted_by_name(account, service, accounts)
+    if reason is not None:
+        raise PolicyError(f"{account.name} acts for {owner}, and {reason}: it cannot be both")
+    return Agent(account, owner)
+
+
+def exempted_by_name(account: Account, service: ServiceSettings, accounts: Accounts) -> str | None:
+    """Why `exempt` names the account, itself or with a network, or None. Raises LookupFailed."""
+    named = (rule for rule in service.exempt.rules if is_named_by(rule, account, accounts))
+    rule = next((f"{account.name} is exempt by the rule: {one.text}" for one in named), None)
+    return exempted(account, Login(account.name, ""), service, accounts) or rule
 
 
 def _person_behind(
@@ -312,6 +377,8 @@ def phone(person: str, service: ServiceSettings, users: UserTable) -> Phone | No
     names is asked: without a phone, nobody uses an account that several people share.
     """
     entry, unlisted = users.find(person), service.unlisted_users
+    if entry is not None and entry.acts_for:
+        return NotListed(ignore=False)
     methods = service.methods if entry is None or entry.methods is None else entry.methods
     methods = service.own_methods or methods
     own = None if entry is None else entry.token

@@ -63,7 +63,7 @@ class CodeRedemption:
         if code is None:
             return decisions.no_code(withheld=text.startswith(SSHD_REFUSED))
         if self.required.asker:
-            return decisions.code_for_second_person()
+            return decisions.code_for_another(self.required.asker, self.required.approver)
         return self.redeem(code)
 
     def is_offered_after(self, decision: Decision) -> bool:

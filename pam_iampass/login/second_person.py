@@ -15,7 +15,7 @@ from pam_iampass.config.value_types import SecondPerson
 from pam_iampass.login import policy
 from pam_iampass.login.application import PamApplication
 from pam_iampass.login.context import ApprovalRequired, Configuration, LoginContext
-from pam_iampass.login.policy import Exempt, Nobody, Phone, PolicyError
+from pam_iampass.login.policy import Agent, Exempt, Nobody, Phone, PolicyError
 from pam_iampass.outcome import Login
 from pam_iampass.session.cover import is_within
 from pam_iampass.session.kept_session import KeptSession, State
@@ -38,25 +38,30 @@ def who_approves(
     configuration: Configuration,
     application: PamApplication,
     context: LoginContext,
+    agent: Agent | None,
 ) -> ApprovalRequired | Exempt | Nobody:
     """Return who must approve a login, in the order in which they are asked.
 
-    `second` is the setting `approver` of its service, `account` is the account of PAM_USER. Raises ConfigurationError,
-    LookupFailed and PolicyError.
+    `second` is the setting `approver` of its service, `account` is the account of PAM_USER. The owner of an `agent` is
+    not asked. Raises ConfigurationError, LookupFailed and PolicyError.
     """
     accounts, service = context.accounts, configuration.settings.for_service(login.service)
     usual = replace(service, approver=usual_approver(login.service))
     asking = policy.approver(login, account, usual, accounts)
-    reason = policy.exemption(asking, login, service, accounts)
+    reason = None if agent else policy.exemption(asking, login, service, accounts)
     if reason is not None:
         return Exempt(reason)
     caller = login.participants.caller if login.ruser else ""
     sessions = _login_sessions(login, application, context.state.sessions)
-    person = _who_logs_in(login, caller or asking.name, sessions, service, configuration, accounts)
+    person: str | Nobody
+    if agent is not None:
+        person = agent.account.name
+    else:
+        person = _who_logs_in(login, caller or asking.name, sessions, service, configuration, accounts)
     if isinstance(person, Nobody) and not second.allow_self:
         return person
     asker = asking.name if isinstance(person, Nobody) else person
-    themselves = frozenset[str]()
+    themselves = frozenset([agent.owner] if agent else ())
     if not second.allow_self:
         themselves |= {account.name, asking.name, login.participants.caller, asker}
         for kept in sessions:
@@ -66,7 +71,9 @@ def who_approves(
         return Nobody(f"of those who may approve for {asker}, nobody else has a token in the user table", "")
     known = not isinstance(person, Nobody)
     all_required = [
-        ApprovalRequired(login, account.name, name, configuration, service, phone, asker, known)
+        ApprovalRequired(
+            login, account.name, name, configuration, service, phone, asker, known, agent is not None
+        )
         for name, phone in people.items()
     ]
     return replace(all_required[0], others=tuple(all_required[1:]))

@@ -36,6 +36,9 @@ third."""
 TURN_PATIENCE = 2.0
 """Seconds. A login that could have its turn and does not take it within this time is stopped: the next one goes
 first."""
+AFTER_OWN = 30.0
+"""Seconds between a request of a person, or of somebody whom they approve, and the next one of an account that acts for
+them, so that they do not take it for another one of their own."""
 _USUAL = "usual origins"
 """Stands in the turns for all usual origins together, and before the name of an origin or host for logins from usual
 origins there alone."""
@@ -145,6 +148,9 @@ class Pending:
     first."""
     strange_hosts: int = 0
     """How many of the other hosts on which its origin fails are new to the person: together they count as one."""
+    is_agents: bool = False
+    """Whether an account that acts for the person asks. It comes after all others, which withdraw its request, has a
+    limit of its own, and its failures count for the account, in a state of its own."""
 
     @property
     def place(self) -> str:
@@ -233,6 +239,10 @@ class ThrottleState:
     """When the person's phone was last reported lost, or the person was removed; 0 where that was not in this boot."""
     unrung: tuple[Attempt, ...] = ()
     """Requests at a gateway for which no phone rang, each by the place of its login."""
+    of_agents: Mapping[str, float] = field(default_factory=dict)
+    """As `requests`, of accounts that act for the person."""
+    agents_from: float = 0.0
+    """When the next turn of one of these may begin."""
 
     def to_json(self) -> dict[str, Any]:
         """The state in types of JSON, as hosts and gateways store it."""
@@ -253,6 +263,8 @@ class ThrottleState:
                 next_turn=float(stored["next_turn"]),
                 lost=float(stored["lost"]),
                 unrung=tuple(_record(Attempt, each) for each in stored["unrung"]),
+                of_agents={ident: float(at) for ident, at in stored["of_agents"].items()},
+                agents_from=float(stored["agents_from"]),
             )
         except (AttributeError, KeyError, OverflowError, TypeError) as error:
             raise ValueError(f"this is no state of a person's limits: {error!r}") from None
@@ -260,7 +272,7 @@ class ThrottleState:
     @property
     def is_empty(self) -> bool:
         """Whether nothing in it has an effect."""
-        counted = self.failures or self.requests or self.attempts or self.unrung
+        counted = self.failures or self.requests or self.attempts or self.unrung or self.of_agents
         return not (counted or self.pending or self.turns or self.lost)
 
     def current(self, now: float) -> ThrottleState:
@@ -278,6 +290,8 @@ class ThrottleState:
             next_turn=self.next_turn if self.next_turn <= now + MINUTE else 0.0,
             lost=self.lost if self.lost <= now else 0.0,
             unrung=tuple(request for request in self.unrung if 0 <= now - request.at < MINUTE),
+            of_agents={ident: at for ident, at in self.of_agents.items() if counts(at)},
+            agents_from=self.agents_from if self.agents_from <= now + AFTER_OWN else 0.0,
         )
 
     def within(self, scope: Scope, login: Pending) -> ThrottleState:
@@ -300,25 +314,33 @@ class ThrottleState:
         Turns go round by origin, and by host if there are several: the origin or host whose last turn is longest ago
         goes first. Within an origin, the login that came first does.
         """
-        if not self._is_free(now):
+        if self.turn_holder() is not None or now < self._earliest(login):
             return False
         for each in self._in_order():
             if each.ident == login.ident:
                 return True
-            if now - max(self.next_turn, each.since) < TURN_PATIENCE:
+            if now - max(self._earliest(each), each.since) < TURN_PATIENCE:
                 return False
         return False
 
     def first(self, now: float) -> Pending | None:
         """The login whose turn it is, if none has it."""
-        return next(iter(self._in_order()), None) if self._is_free(now) else None
+        first = next(iter(self._in_order()), None)
+        is_free = first is not None and self.turn_holder() is None and now >= self._earliest(first)
+        return first if is_free else None
 
-    def _is_free(self, now: float) -> bool:
-        """Whether a login may have its turn now."""
-        return self.turn_holder() is None and now >= self.next_turn
+    def _earliest(self, login: Pending) -> float:
+        """When a login may have its turn, if none has it."""
+        return max(self.next_turn, self.agents_from) if login.is_agents else self.next_turn
+
+    def is_withdrawn(self, login: Pending) -> bool:
+        """Whether the request of a login must end because the person, for whom an account acts, has one of their
+        own."""
+        return login.is_agents and any(not each.is_agents and not each.decided for each in self.pending)
 
     def _in_order(self) -> list[Pending]:
-        """The logins that wait, in the order of the turns. Usual origins go first, and after the turn of one, a login
+        """The logins that wait, in the order of the turns. Accounts that act for the person come last. Of the others,
+        usual origins go first, and after the turn of one, a login
         that has waited since before it: neither keeps the other from a turn. Then the last turn decides: the later one
         of the origin's and the host's, so that neither an origin on many hosts nor a host that names many origins comes
         before others. For usual origins only turns of usual origins count, so that nobody else's put them back. Between
@@ -326,26 +348,32 @@ class ThrottleState:
         last_usual = self.turns.get(_USUAL, -1.0)
         was_usual = last_usual == max(self.turns.values(), default=0.0)
 
-        def place(login: Pending) -> tuple[bool, bool, float, float, float, float, str]:
+        def place(login: Pending) -> tuple[bool, bool, bool, float, float, float, float, str]:
             kind = f"{_USUAL} " if login.is_usual else ""
             of_origin = self.turns.get(kind + login.origin, -1.0)
             of_host = self.turns.get(kind + login.host, -1.0) if login.host else of_origin
             last = max(of_origin, of_host)
             was_passed = was_usual and not login.is_usual and login.since < last_usual
-            return not was_passed, not login.is_usual, last, of_origin, of_host, login.since, login.ident
+            then = last, of_origin, of_host, login.since, login.ident
+            return login.is_agents, not was_passed, not login.is_usual, *then
 
         return sorted(self.pending, key=place)
 
-    def next_chance(self, now: float) -> float:
+    def next_chance(self, login: Pending, now: float) -> float:
         """Seconds until a login that waits may be next, if nothing happens before."""
-        holder = self.turn_holder()
+        holder, earliest = self.turn_holder(), self._earliest(login)
         if holder is not None:
             return holder.until - now
-        return self.next_turn - now if now < self.next_turn else TURN_PATIENCE
+        return earliest - now if now < earliest else TURN_PATIENCE
 
     def others_wait(self, login: Pending) -> bool:
-        """Whether the person has another login that is not decided."""
-        return any(each.ident != login.ident and not each.decided for each in self.pending)
+        """Whether the person has another login that is not decided, and does not only wait behind this one."""
+        return any(
+            each.ident != login.ident
+            and not each.decided
+            and (each.has_turn or login.is_agents or not each.is_agents)
+            for each in self.pending
+        )
 
     def failures_of(self, login: Pending) -> Failures:
         """The failures that count for a login: the failures of its origin, on its own host and on other hosts.
@@ -383,9 +411,11 @@ class ThrottleState:
         """Seconds until the next request of a login's origin may be sent. The first failure has no effect."""
         return cool_off(self.failures_of(login), limits, now)
 
-    def wait_for_cap(self, limits: ThrottleSettings, now: float) -> float:
-        """Seconds until one more request may be sent within the hourly limit."""
-        return _wait(list(self.requests.values()), limits.requests_per_hour, now)
+    def wait_for_cap(self, limits: ThrottleSettings, now: float, *, of_agents: bool = False) -> float:
+        """Seconds until one more request may be sent within the hourly limit, of the person or of accounts that act for
+        them."""
+        counted = self.of_agents if of_agents else self.requests
+        return _wait(list(counted.values()), limits.requests_per_hour, now)
 
 
 def cool_off(failures: Failures, limits: ThrottleSettings, now: float) -> float:
@@ -411,7 +441,8 @@ def joined(
     refusal = _refusal(state, login, limits, login.since, scope)
     if refusal is not None:
         return refusal
-    if not login.is_usual and sum(not each.is_usual for each in state.pending) >= MOST_PENDING:
+    others = sum(not each.is_usual and each.is_agents is login.is_agents for each in state.pending)
+    if not login.is_usual and others >= MOST_PENDING:
         return Refusal(Cause.AT_CAPACITY)
     state = replace(state, pending=(*state.pending, login))
     is_next = state.within(scope, login).is_next(login, login.since)
@@ -445,27 +476,27 @@ def decided(
     )
     state = replace(state, pending=pending)
     if result is RequestResult.FAILED:
-        state = _failed(state, login.place, now)
+        state = _failed(state, login, now)
     if result is RequestResult.APPROVED:
         failures = _without(state.failures, login.place)
         if any(place.partition(" ")[0] == login.origin for place in failures):  # it has failed on other hosts
             failures = _newest({**failures, login.place: Failures(0, now, approved=now)})
         state = replace(state, failures=failures)
     if result in (RequestResult.APPROVED, RequestResult.NOT_SENT):
-        state = replace(state, requests=_without(state.requests, login.ident))
-    return state if result is RequestResult.NOT_SENT else replace(state, next_turn=now + limits.spacing)
+        state = _uncounted(state, login)
+    return state if result is RequestResult.NOT_SENT else _rang(state, login, now, now + limits.spacing)
 
 
 def asked_another(
-    state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float
+    state: ThrottleState, login: Pending, limits: ThrottleSettings, now: float, share: int = 3
 ) -> ThrottleState | Refusal:
-    """A login is about to ask a second person. This counts for the person who logs in as well, who needs no turn for
-    it.
+    """A login is about to ask a second person, or an account its owner. This counts for the person or the account that
+    logs in as well, which needs no turn for it.
 
     A person who logs in may use a third of the requests that another person may get in an hour.
     """
-    state = replace(state, requests=_without(state.requests, login.ident))
-    own_limits = replace(limits, requests_per_hour=max(limits.requests_per_hour // 3, 1))
+    state = _uncounted(state, login)
+    own_limits = replace(limits, requests_per_hour=max(limits.requests_per_hour // share, 1))
     refusal = _refusal(state, login, own_limits, now, Scope.PERSON)
     return refusal or replace(state, requests={**state.requests, login.ident: now})
 
@@ -480,24 +511,24 @@ def another_decided(
 def left(state: ThrottleState, login: Pending, now: float, *, failed: bool) -> ThrottleState:
     """A login gives its place up before it has sent a request; `failed` if that counts as a failure."""
     pending = tuple(each for each in state.pending if each.ident != login.ident)
-    state = replace(state, pending=pending, requests=_without(state.requests, login.ident))
-    return _failed(state, login.place, now) if failed else state
+    state = _uncounted(replace(state, pending=pending), login)
+    return _failed(state, login, now) if failed else state
 
 
 def ended(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
     """A login is over, and its session too. If it had its turn and recorded no result, it counts as a failure."""
     found = [each for each in state.pending if each.ident == login.ident and each.has_turn]
     state = replace(state, pending=tuple(each for each in state.pending if each.ident != login.ident))
-    if found:
-        state = replace(state, next_turn=max(state.next_turn, now))
-    return _failed(state, login.place, login.since) if found and not found[0].decided else state
+    if found and not found[0].decided:
+        state = _failed(_rang(state, login, now, state.next_turn), login, login.since)
+    return replace(state, next_turn=max(state.next_turn, now)) if found else state
 
 
 def expired(state: ThrottleState, now: float) -> ThrottleState:
     """Logins whose turn is over without a result count as failures: nobody knows what has become of their requests."""
     for login in state.pending:
         if login.has_turn and not login.decided and login.until <= now:
-            state = _failed(state, login.place, login.until)
+            state = _failed(state, login, login.until)
     return state
 
 
@@ -522,6 +553,11 @@ def _refusal(
         return Refusal(Cause.PHONE_LOST)
     if scope is Scope.ORIGIN:
         return None
+    if login.is_agents:
+        wait = state.wait_for_cap(limits, now, of_agents=True)
+        most = limits.requests_per_hour
+        reason = f"{most} requests of accounts that act for this person were not approved within an hour"
+        return Refusal(Cause.LIMIT, f"{reason} (agents.requests_per_hour)", wait) if wait else None
     wait = state.backoff(login, limits, now)
     if wait:
         count = state.failures_of(login).count
@@ -542,18 +578,37 @@ def _with_turn(state: ThrottleState, login: Pending, now: float, scope: Scope) -
         names += [_USUAL, *(f"{_USUAL} {name}" for name in names)]
     for name in names:
         turns = {**_without(turns, name), name: now}
-    return replace(
+    state = replace(
         state,
         pending=tuple(
             replace(each, has_turn=True) if each.ident == login.ident else each for each in state.pending
         ),
         turns=_newest(turns),
-        requests={**state.requests, **({login.ident: now} if scope is Scope.PERSON else {})},
     )
+    if scope is Scope.ORIGIN:
+        return state
+    if login.is_agents:
+        return replace(state, of_agents={**state.of_agents, login.ident: now})
+    return replace(state, requests={**state.requests, login.ident: now})
 
 
-def _failed(state: ThrottleState, place: str, at: float) -> ThrottleState:
-    """One more request of the place was not approved."""
+def _uncounted(state: ThrottleState, login: Pending) -> ThrottleState:
+    """The request of a login does not count."""
+    requests, of_agents = (_without(each, login.ident) for each in (state.requests, state.of_agents))
+    return replace(state, requests=requests, of_agents=of_agents)
+
+
+def _rang(state: ThrottleState, login: Pending, now: float, next_turn: float) -> ThrottleState:
+    """A request that may have rung is over."""
+    agents_from = state.agents_from if login.is_agents else now + AFTER_OWN
+    return replace(state, next_turn=next_turn, agents_from=agents_from)
+
+
+def _failed(state: ThrottleState, login: Pending, at: float) -> ThrottleState:
+    """One more request of the place of a login was not approved."""
+    if login.is_agents:
+        return state
+    place = login.place
     before = state.failures.get(place, Failures(0, at))
     found = replace(before, count=before.count + 1, last=max(before.last, at))
     return replace(state, failures=_newest({**_without(state.failures, place), place: found}))
@@ -593,7 +648,7 @@ def phone_lost(state: ThrottleState, now: float) -> ThrottleState:
 
 def cleared(state: ThrottleState) -> ThrottleState:
     """Failures, requests and wrong codes are forgotten, but not pending logins."""
-    return replace(state, failures={}, requests={}, attempts=(), unrung=(), next_turn=0.0)
+    return replace(state, failures={}, requests={}, attempts=(), unrung=(), of_agents={}, next_turn=0.0)
 
 
 def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from pam_iampass.login.throttle import (
     RequestResult,
     Scope,
     ThrottleState,
+    key_of,
     origin_key,
     origin_of,
 )
@@ -237,7 +238,7 @@ class ThrottleStore:
         with self._lock:
             state = self._state(person, self.now())
         # Turns and pending logins end with the process.
-        state = replace(state, pending=(), turns={}, next_turn=0.0)
+        state = replace(state, pending=(), turns={}, next_turn=0.0, agents_from=0.0)
         stored = "" if state.is_empty else json.dumps(state.to_json())
         if stored == self._stored.get(person, "") and not durable:
             return
@@ -274,11 +275,15 @@ class QueuedLogin:
         settings: ThrottleSettings,
         scope: Scope = Scope.PERSON,
         asker: str = "",
+        *,
+        is_agents: bool = False,
     ) -> None:
-        """`began` is when the login began, in seconds since boot; `asker` is the person who asks a second person."""
+        """`began` is when the login began, in seconds since boot; `asker` is the person who asks a second person, or an
+        account that asks its owner (`is_agents`), wherever it logs in."""
         self._store = store
         self._user = user
-        self._pending = Pending(origin_key(user, login, asker), os.urandom(8).hex(), began)
+        origin = key_of(user, "", asker) if is_agents else origin_key(user, login, asker)
+        self._pending = Pending(origin, os.urandom(8).hex(), began, is_agents=is_agents)
         self._other_login = other_login(user if asker else "")
         self._settings = settings
         self._scope = scope
@@ -349,7 +354,9 @@ class QueuedLogin:
                 left = remaining() - least
                 if left <= 0:
                     return Refusal(Cause.NO_TURN)
-                chance = state.within(self._scope, self._pending).next_chance(self._store.now())
+                chance = state.within(self._scope, self._pending).next_chance(
+                    self._pending, self._store.now()
+                )
                 pause(min(chance, left), woken)
                 with contextlib.suppress(BlockingIOError):
                     os.read(woken, 4096)
@@ -373,6 +380,11 @@ class QueuedLogin:
     def phone_is_lost(self) -> bool:
         """Whether the person's phone was reported lost since the login began."""
         return self._store.state(self._user).lost >= self._pending.began
+
+    def is_withdrawn(self) -> bool:
+        """Whether the person has a login of their own, before which the request of an account that acts for them
+        ends."""
+        return self._store.state(self._user).is_withdrawn(self._pending)
 
     def record(self, result: RequestResult) -> None:
         """Record the result of the request, if this host counts requests."""
@@ -400,21 +412,32 @@ class QueuedLogin:
 
 
 class AskingLogin:
-    """A login that asks a second person, as it counts for the person who logs in."""
+    """A login that asks a second person, or an account that asks its owner, as it counts for who logs in."""
 
     def __init__(
-        self, store: ThrottleStore, user: str, login: Login, began: float, settings: ThrottleSettings
+        self,
+        store: ThrottleStore,
+        user: str,
+        login: Login,
+        began: float,
+        settings: ThrottleSettings,
+        *,
+        is_agents: bool = False,
     ) -> None:
-        """`user` is the person who logs in, `began` is when the login began, in seconds since boot."""
+        """`user` is who logs in, `began` is when the login began, in seconds since boot. An account that asks its owner
+        (`is_agents`) has one backoff, wherever it logs in."""
         self._store = store
         self._user = user
-        self._pending = Pending(origin_key(user, login), os.urandom(8).hex(), began)
+        origin = key_of(user, "") if is_agents else origin_key(user, login)
+        self._pending = Pending(origin, os.urandom(8).hex(), began)
+        self._share = 1 if is_agents else 3
         self._settings = settings
 
     def count(self) -> Refusal | None:
         """Count the login, once, before it asks anybody; returns why it may not ask."""
         found = self._store.change(
-            self._user, lambda state, now: throttle.asked_another(state, self._pending, self._settings, now)
+            self._user,
+            lambda state, now: throttle.asked_another(state, self._pending, self._settings, now, self._share),
         )
         return found if isinstance(found, Refusal) else None
 

@@ -25,7 +25,7 @@ from pam_iampass.login.context import ApprovalRequired, AskedLogin, LoginContext
 from pam_iampass.login.keeping import Covering
 from pam_iampass.login.recovery import read
 from pam_iampass.login.redemption import CodeRedemption
-from pam_iampass.login.throttle import Cause, Refusal
+from pam_iampass.login.throttle import Cause, Refusal, RequestResult
 from pam_iampass.login.throttle_store import AskingLogin, AtCapacity, QueuedLogin, result_of
 from pam_iampass.outcome import Decision, Login, Outcome, Phase, Result
 from pam_iampass.system.accounts import LookupFailed, UnknownAccount
@@ -86,11 +86,14 @@ def _who_must_approve(
         sessions, place = context.state.sessions, (application.audit_session, login.real_uid)
         return sessions.people_within(context.config, *place) if sessions else frozenset()
 
+    agent = policy.acting(login, account, service, context.accounts, configuration.users)
     found: ApprovalRequired | policy.Person | policy.Exempt | policy.Nobody
     if isinstance(service.approver, SecondPerson):
         found = second_person.who_approves(
-            service.approver, login, account, configuration, application, context
+            service.approver, login, account, configuration, application, context, agent
         )
+    elif agent is not None:
+        found = policy.Person(agent.account.name, agent.account)
     else:
         found = policy.who_approves(
             login, account, service, context.accounts, configuration.users, people_within
@@ -106,12 +109,19 @@ def _who_must_approve(
     bypass = context.state.bypasses.find(found, login.service)
     if bypass is not None:
         return decisions.bypassed(bypass)
-    phone = policy.phone(found.name, service, configuration.users)
+    asked = found.name
+    if agent is not None:
+        asked = agent.owner
+        login.participants.approver, login.participants.person = asked, found.name
+    phone = policy.phone(asked, service, configuration.users)
     if not isinstance(phone, policy.NotListed):
-        return ApprovalRequired(login, account.name, found.name, configuration, service, phone)
-    if phone.ignore:
-        return decisions.unlisted(found.name, ignore=True)
-    return AskedLogin(login, account.name, found.name, configuration, service)
+        asker = "" if agent is None else found.name
+        return ApprovalRequired(
+            login, account.name, asked, configuration, service, phone, asker, is_agents=agent is not None
+        )
+    if phone.ignore and agent is None:
+        return decisions.unlisted(asked, ignore=True)
+    return AskedLogin(login, account.name, asked, configuration, service)
 
 
 def _cover(required: AskedLogin, application: PamApplication, context: LoginContext) -> Decision | None:
@@ -188,6 +198,8 @@ def _get_approval(
     application.after_reply.enter_context(
         context.state.throttle.stage("request", required.counted, login, settings.throttle.logins_at_once)
     )
+    if required.asks_owner:
+        return _ask_owner(required, application, context, prompted=typed is not None)
     if required.asker:
         return _ask_second_people(required, application, context, prompted=typed is not None)
     recovery = CodeRedemption(required, application, context)
@@ -201,6 +213,32 @@ def _get_approval(
         request.cleanup.close()
         return recovery.offer(decision)
     return decision
+
+
+def _ask_owner(
+    required: ApprovalRequired, application: PamApplication, context: LoginContext, *, prompted: bool
+) -> Decision:
+    """Have the owner of an account approve: none of their own limits, codes and bypasses counts for it."""
+    login = required.login
+    own = AskingLogin(
+        context.state.throttle, required.asker, login, context.began, required.limits, is_agents=True
+    )
+    refusal = own.count()
+    if refusal is not None:
+        return _refused(refusal, login, 0.0, has_codes=False)
+    request = PhoneRequest(required, application, context, prompted=prompted)
+    try:
+        decision = _ask_in_turn(required, request, context, own)
+    except BaseException as interruption:
+        own.record(_result(interruption, request))
+        raise
+    own.record(_result(decision, request))
+    return decisions.by_owner(required.approver, required.asker, decision)
+
+
+def _result(end: Decision | BaseException, request: PhoneRequest) -> RequestResult:
+    """The result of a request, as limits count it. One that was withdrawn is not held against who asked."""
+    return RequestResult.STOPPED if request.withdrawn else result_of(end, request.sent.may_have_rung)
 
 
 def _ask_second_people(
@@ -275,15 +313,16 @@ def _ask_in_turn(
 ) -> Decision:
     """Wait for the turn, ask the phone, record the result. `own` is the login of the person who asks a second
     person."""
-    login, remaining, limits = required.login, request.deadline.remaining, required.settings.throttle
+    login, remaining = required.login, request.deadline.remaining
     queued = QueuedLogin(
         context.state.throttle,
         required.approver,
         login,
         context.began,
-        limits,
+        required.limits,
         required.decider.queue_scope,
         required.asker,
+        is_agents=required.asks_owner,
     )
     request.cleanup.callback(queued.end)
     end = queued.join(remaining()) or queued.wait(
@@ -300,12 +339,14 @@ def _ask_in_turn(
         return queued.phone_is_lost() or (own is not None and own.phone_is_lost())
 
     try:
-        decision = request.ask(waited=queued.waited, phone_is_lost=phone_is_lost)
+        decision = request.ask(
+            waited=queued.waited, phone_is_lost=phone_is_lost, is_withdrawn=queued.is_withdrawn
+        )
         decision = replace(decision, elapsed=request.elapsed())
     except BaseException as interruption:
-        queued.record(result_of(interruption, request.sent.may_have_rung))
+        queued.record(_result(interruption, request))
         raise
-    queued.record(result_of(decision, request.sent.may_have_rung))
+    queued.record(_result(decision, request))
     return decision
 
 

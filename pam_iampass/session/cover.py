@@ -31,6 +31,8 @@ class CoverRequest:
     """The token of the phone that would be asked."""
     of_gateway: bool = False
     """Whether a gateway would be asked, and not IAMPASS itself."""
+    agent: str = ""
+    """The account that acts for the approver and asks; empty if people ask for themselves."""
     key_names_person: bool = False
     """Whether the key says who logs in, so that people share accounts."""
 
@@ -62,8 +64,8 @@ def cover(kept: KeptSession, request: CoverRequest, settings: SessionSettings, n
     """
     if kept.revoked or kept.away or kept.approved == 0.0 or not settings.keep:
         return None
-    asked = request.config, request.approver, request.token, request.of_gateway
-    if asked != (kept.config, kept.approver, kept.token, kept.of_gateway):
+    asked = request.config, request.approver, request.token, request.of_gateway, request.agent
+    if asked != (kept.config, kept.approver, kept.token, kept.of_gateway, kept.agent):
         return None
     if strength(request.methods) > strength(kept.methods):
         return None

@@ -120,6 +120,8 @@ class KeptSession:
     """The person who logged in: `approver`, unless that was a second person. Empty if it is not known."""
     of_gateway: bool = False
     """Whether it is a session of a gateway, and not of IAMPASS itself."""
+    agent: str = ""
+    """The account that acts for a person and has logged in; empty if people have logged in for themselves."""
     covered_by: str = ""
     """The other host whose login covers the login that began this session, for which no phone was asked; else empty.
     Not cleaned."""

@@ -730,6 +730,7 @@ ABSENT: dict[str, tuple[object, str | None]] = {
     "throttle.requests_per_hour": (30, "1000"),
     "throttle.logins_at_once": (10, "1000"),
     "throttle.spacing": (3.0, "0s"),
+    "agents.requests_per_hour": (10, "1000"),
     "recovery.ask": (AskForCode.UNANSWERED, None),  # until somebody makes a code nobody is asked
     "recovery.attempts_per_hour": (5, "100"),
     "services": ({}, "{su: {approver: user}}"),

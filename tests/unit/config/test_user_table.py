@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pam_iampass.config.user_table import Entry, TableReport, UserTable, check, file_name, user_of
+from pam_iampass.config.user_table import Entry, TableReport, UserTable, WrongOwner, check, file_name, user_of
 from pam_iampass.config.value_types import name_error
 from pam_iampass.errors import ConfigurationError, Severity
 from tests.support.folders import OWNER, put
@@ -47,6 +47,62 @@ class Table(TableFolder):
 @pytest.fixture
 def table(own_folder: Path) -> Table:
     return Table(own_folder)
+
+
+# Accounts that act for a person
+
+FAULTS = {
+    "claude: {acts_for: bob}": '"bob" is not in the user table',
+    "claude: {acts_for: claude}": "names the account itself",
+    "robot: {acts_for: alice}\nclaude: {acts_for: robot}": '"robot" itself acts for "alice"',
+    "bob: {keys: []}\nclaude: {acts_for: bob}": '"bob" has no token in the user table',
+    "claude: {acts_for: alice, token: c}": "stands beside a token, methods or keys: only the owner's phone approves "
+    "for this account",
+    "claude: {acts_for: alice, methods: []}": "stands beside a token, methods or keys: only the owner's phone approves "
+    "for this account",
+}
+
+
+def test_an_account_acts_for_a_user_of_the_table(table: Table) -> None:
+    put(table.users, "alice: t\nclaude: {acts_for: alice}\n")
+    table.own("robot", "robot: {acts_for: alice}")
+    assert table.problems() == []
+    assert [table.table.owner_of(name) for name in ("alice", "claude", "robot", "bob")] == [
+        *(None, "alice", "alice", None)
+    ]
+    assert table.find("claude") == Entry(None, acts_for="alice")
+
+
+@pytest.mark.parametrize(("text", "fault"), FAULTS.items())
+def test_one_that_cannot_act_for_whom_it_names_is_an_error_of_its_line_and_of_nobody_else(
+    table: Table, text: str, fault: str
+) -> None:
+    put(table.users, f"alice: t\n{text}\n")
+    place = f"users.yaml:{len(text.splitlines()) + 1}: claude.acts_for: {fault}"
+    assert table.problems() == [place]
+    with pytest.raises(WrongOwner) as caught:
+        table.table.owner_of("claude")
+    assert [str(problem).replace(f"{table.root}/", "", 1) for problem in caught.value.problems] == [place]
+    assert table.find("alice") == Entry("t")
+
+
+def test_one_in_a_file_of_its_own_names_that_file(table: Table) -> None:
+    put(table.users, "alice: t\n")
+    table.own("claude", "\nclaude: {acts_for: bob}")
+    with pytest.raises(WrongOwner, match=r"users\.d/claude\.yaml:2: claude\.acts_for: "):
+        table.table.owner_of("claude")
+
+
+def test_a_host_of_a_gateway_knows_none_yet(table: Table) -> None:
+    put(table.users, "alice: t\nclaude: {acts_for: alice}\n")
+    (problem,) = check(table.users, owner=OWNER, joined=True).problems
+    assert "cannot be used on a host that has joined a gateway" in str(problem)
+
+
+@pytest.mark.parametrize("value", ["[alice]", "''", "al/ice"])
+def test_an_owner_is_a_name(table: Table, value: str) -> None:
+    put(table.users, f"claude: {{acts_for: {value}}}\n")
+    assert "users.yaml:1: claude.acts_for: " in table.problems_for("claude")[0]
 
 
 # What is found

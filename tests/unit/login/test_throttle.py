@@ -439,7 +439,7 @@ def test_at_a_gateway_a_login_waits_for_those_of_its_own_origin_only(person: Per
     having = [login.ident for login in person.current.pending if login.has_turn]
     assert having == ["first", "other"]
     of_origin = person.current.within(Scope.ORIGIN, person.logins["second"])
-    assert of_origin.next_chance(person.now) > TURN_PATIENCE
+    assert of_origin.next_chance(person.logins["second"], person.now) > TURN_PATIENCE
     person.end("other")
     person.tries("second")
     assert not person.current.has_turn(person.logins["second"])

@@ -139,7 +139,8 @@ def test_an_agent_that_starts_again_has_counted_what_was_before_and_nobody_waits
     refusal = world.join()
     assert isinstance(refusal, Refusal)
     assert "2 consecutive requests" in refusal.reason
-    assert world.throttle.state("alice") == replace(before, pending=(), turns={}, next_turn=0.0)
+    forgotten = replace(before, pending=(), turns={}, next_turn=0.0, agents_from=0.0)
+    assert world.throttle.state("alice") == forgotten
 
 
 def test_an_approval_leaves_nothing_in_the_file(world: World) -> None:

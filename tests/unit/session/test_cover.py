@@ -69,6 +69,10 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
     "another user in the login session": (OPEN, but(SUDO, real_uid=1001)),
     "an unknown user": (OPEN, but(SUDO, real_uid=None)),
     "another approver": (OPEN, replace(SUDO, approver="bob")),
+    "an account that acts for the person": (OPEN, replace(SUDO, agent="claude")),
+    "a person, by a login of an account that acts for them": (replace(OPEN, agent="claude"), SUDO),
+    "another account that acts for the person": (replace(OPEN, agent="claude"), replace(SUDO, agent="other")),
+    "ssh to an account that acts for the person": (OPEN, replace(SSH, agent="claude")),
     "another phone of the approver": (replace(OPEN, token="1"), replace(SUDO, token="2")),
     "another service": (OPEN, but(SUDO, service="su")),
     "other settings": (OPEN, replace(SUDO, config="/etc/other.yaml")),
@@ -110,6 +114,10 @@ NOT_COVERED: dict[str, tuple[Any, ...]] = {
     "ssh, switched off": (OPEN, SSH, replace(SETTINGS, covers_connections=False)),
     "ssh, revoked": (replace(OPEN, revoked=True), SSH),
 }
+
+
+def test_within_its_own_login_an_account_that_acts_for_a_person_is_covered() -> None:
+    assert covered(replace(OPEN, agent="alice"), replace(SUDO, agent="alice")) is not None
 
 
 @pytest.mark.parametrize("case", NOT_COVERED.values(), ids=NOT_COVERED.keys())
