@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Callable
 
 from pam_iampass import __version__
@@ -108,8 +109,15 @@ class Administration:
     # throttle
 
     def _throttle_show(self, request: ControlRequest) -> dict[str, Any]:
-        name, limits = request.text("user"), load(request.text("config")).throttle
-        return {"user": name, **summary(self._state.throttle.state(name), limits, since_boot())}
+        name, settings = request.text("user"), load(request.text("config"))
+        state, now = self._state.throttle.state(name), since_boot()
+        agents = replace(settings.throttle, requests_per_hour=settings.agents.requests_per_hour)
+        of_agents = {
+            "requests_in_the_last_hour": len(state.of_agents),
+            "requests_per_hour": agents.requests_per_hour,
+            "seconds_until_next_request": round(state.wait_for_cap(agents, now, of_agents=True), 1),
+        }
+        return {"user": name, **summary(state, settings.throttle, now), "agents": of_agents}
 
     def _throttle_clear(self, request: ControlRequest) -> None:
         name = request.text("user")

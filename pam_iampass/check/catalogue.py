@@ -60,6 +60,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             " phone of their own in the name of anybody: the group is for the service alone.",
             "{remedy}",
         ),
+        error_kind(
+            "account-cannot-act",
+            "An account cannot act for the person whom the user table names: {what}",
+            "With `acts_for`, the phone of a person approves the logins of an account, such as that of an AI agent. The"
+            " person must be a user with a token in the table, and must not act for anybody. The account has no token,"
+            " methods or keys of its own, and is not exempt. Until this is fixed, the logins of this account are"
+            " denied.",
+            "{remedy}",
+        ),
         note_kind(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",

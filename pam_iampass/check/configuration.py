@@ -112,6 +112,7 @@ def check_config(
         problems += _no_connection_covered(config, examination.settings, files)
         denies_nobody += _services(config, examination.settings, examination.lines, in_force, files)
         if table is not None:
+            problems += _exempt_agents(examination.settings, table)
             problems += keys.denying(config, examination.settings, table, files, in_force.service)
             problems += keys.shared_with_token(examination.settings, table, in_force)
             problems += keys.second_people(config, examination.settings, table, files)
@@ -298,6 +299,27 @@ def _second_people(config: Path, found: settings.Settings) -> Iterator[Problem]:
         elif len(asked) == 1 and not second.allow_self:
             what = f"names {asked[0]} alone, whose own logins nobody can approve"
             yield Problem(config, None, key, what, "name a second one, or allow_self", Severity.WARNING)
+
+
+def _exempt_agents(found: settings.Settings, users: user_table.TableReport) -> Iterator[Problem]:
+    """Accounts that act for a person, and are exempt in a service."""
+    services = {"": found.service, **found.services}
+    for name, entry in users.entries.items():
+        if not entry.acts_for:
+            continue
+        with suppress(UnknownAccount, LookupFailed):
+            account = Accounts().named(name)
+            reasons = {
+                one: policy.exempted_by_name(account, service, Accounts())
+                for one, service in services.items()
+            }
+            service = next((one for one, reason in reasons.items() if reason), None)
+            if service is not None:
+                through = f" through {service}" if service else ""
+                what = f"names a person, and {reasons[service]}: logins of this account{through} are denied"
+                remedy = f"delete the exemption, or the entry of {name}"
+                key, kind = f"{name}.acts_for", user_table.CANNOT_ACT
+                yield Problem(*users.places[name], key, what, remedy, kind=kind)
 
 
 def _services(
@@ -526,7 +548,9 @@ def _whom(errors: Sequence[Problem]) -> Iterator[str]:
     for problem in errors:
         section, file = problem.key.rpartition(".")[0], problem.file or Path()
         of_key = keys.whom(problem)
-        if of_key is not None:
+        if problem.kind == user_table.CANNOT_ACT:
+            single[clean(section, 40)] = None
+        elif of_key is not None:
             yield of_key
         elif section.rpartition(".")[2] == "asked":
             yield f"users whom {section} does not list are denied"

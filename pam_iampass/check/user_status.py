@@ -13,12 +13,14 @@ from pathlib import Path
 from pam_iampass.agent.control import ask
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import (
+    CANNOT_ACT,
     LONGEST_FILE_NAME,
     Entry,
     TableReport,
     UserTable,
     file_name,
     folder_of,
+    owner_fault,
     user_of,
 )
 from pam_iampass.config.user_table import read as read_table
@@ -52,6 +54,8 @@ class UserState(enum.Enum):
     """The machine has no such account."""
     BY_KEY = "by_key"
     """The person whose key it is, is asked: in services with `approver: key`."""
+    BY_OWNER = "by_owner"
+    """The account acts for a person, whose phone is asked."""
     BY_OTHERS = "by_others"
     """A second person must approve, in services that say so."""
 
@@ -178,6 +182,7 @@ class _StatusResolver:
         self._listed = listed
         services = known.services.values() if known else ()
         self._by_key = any(service.approver is Approver.KEY for service in services)
+        self._joined = bool(known and known.gateways)
         self._accounts = Accounts()
 
     def status(self, name: str) -> UserStatus:
@@ -188,6 +193,8 @@ class _StatusResolver:
             self.problems += error.problems
             broken = str(error)
         place = self._place(name) if entry else None
+        if entry is not None and entry.acts_for and not broken:
+            broken = self._cannot_act(name, entry, place)
         try:
             account = self._listed.get(name) or self._accounts.named(name)
         except UnknownAccount:
@@ -233,6 +240,8 @@ class _StatusResolver:
         if service is None:
             return UserState.BROKEN, "the settings are invalid"
         try:
+            if entry is not None and entry.acts_for:
+                return self._state_of_agent(service, account, entry, broken)
             if service.approver is Approver.KEY:
                 why = policy.exempted(account, Login(account.name, ""), service, self._accounts)
                 return UserState.BY_KEY if why is None else UserState.EXEMPT, why or ""
@@ -258,6 +267,31 @@ class _StatusResolver:
             return UserState.ASKED, ", ".join([f"with the token that unlisted_users makes: {template}", *but])
         ignored = service.unlisted_users.ignore
         return (UserState.IGNORED if ignored else UserState.DENIED), ", ".join(["no token", *but])
+
+    def _cannot_act(self, name: str, entry: Entry, place: Place | None) -> str:
+        """Why the account cannot act for its owner; empty if it can."""
+        try:
+            fault = owner_fault(name, entry, self._find(entry.acts_for), joined=self._joined)
+        except ConfigurationError as error:
+            self.problems += error.problems
+            return str(error)
+        if fault is None:
+            return ""
+        file, line = place or (None, None)
+        what, remedy = fault
+        problem = Problem(file, line, f"{name}.acts_for", what, remedy, kind=CANNOT_ACT)
+        self.problems.append(problem)
+        return str(problem)
+
+    def _state_of_agent(
+        self, service: settings.ServiceSettings, account: Account, entry: Entry, broken: str
+    ) -> tuple[UserState, str]:
+        exempt = policy.exempted_by_name(account, service, self._accounts)
+        reason = f"acts for {entry.acts_for}"
+        if broken or exempt:
+            return UserState.BROKEN, broken or f"{reason}, and {exempt}"
+        by_others = isinstance(service.approver, SecondPerson)
+        return UserState.BY_OTHERS if by_others else UserState.BY_OWNER, reason
 
 
 @dataclass(frozen=True)

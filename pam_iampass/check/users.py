@@ -108,7 +108,7 @@ def lockouts(machine: Machine) -> Iterator[Problem]:
     root = in_force.get("root")
     if root is not None and root.root_login == "yes" and machine.stacks.asks(root.service, in_sshd=True):
         status = statuses.get("root")
-        others = (UserState.BY_KEY, UserState.BY_OTHERS)
+        others = (UserState.BY_KEY, UserState.BY_OTHERS, UserState.BY_OWNER)
         asks_others = status is not None and status.services.get(root.service) in others
         why = "" if asks_others else _why_denied(machine, status)
         if why:

@@ -290,6 +290,9 @@ class EnrollmentService:
         """
         user = self.account(request.user)
         entry = self.table.find(user)
+        if entry is not None and entry.acts_for:
+            what = f"{shown(user)} acts for {shown(entry.acts_for)}, whose phone approves its logins"
+            raise EditRefused(what, f"pam-iampass enroll {entry.acts_for}")
         token = self._token(user, request.token, entry, replace)
         _require_disabled(user, token)
         added = self.manager.add_user(token) is ManagementAPIResult.success

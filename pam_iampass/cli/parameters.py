@@ -153,6 +153,14 @@ def account(name: str) -> str | None:
         raise click.ClickException(str(failure)) from None
 
 
+def entry_of(name: str, config: Path = Path(DEFAULT_PATH)) -> user_table.Entry | None:
+    """The entry of a name in the user table; None if there is none, or if it cannot be read."""
+    users = settings.check(config, readers=config_readers()).users
+    with suppress(PamIampassError):
+        return None if users is None else user_table.UserTable(users).find(name)
+    return None
+
+
 def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
     """The canonical name of an account, or the name of a person without one in the user table or at a gateway.
 
@@ -164,9 +172,8 @@ def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
     read = settings.check(config, readers=config_readers())
     if read.settings is not None and read.settings.gateways and not name_error(name):
         return name  # the gateway's people need no account here
-    with suppress(PamIampassError):
-        if read.users is not None and user_table.UserTable(read.users).find(name) is not None:
-            return name
+    if entry_of(name, config) is not None:
+        return name
     raise click.ClickException(f"{shown(name)} is not an account of this machine, and not in the user table")
 
 

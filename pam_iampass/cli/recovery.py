@@ -14,8 +14,9 @@ from pam_iampass.check.codes import how_codes_are_used
 from pam_iampass.check.machine import Machine
 from pam_iampass.cli import Verbs
 from pam_iampass.cli.output import confirm, finding, line, show_json
-from pam_iampass.cli.parameters import USER, account, json_option, person, yes_option
+from pam_iampass.cli.parameters import USER, account, entry_of, json_option, person, yes_option
 from pam_iampass.config.settings import DEFAULT_PATH
+from pam_iampass.errors import EditRefused, shown
 from pam_iampass.text import clean
 
 _EPILOG = """\b
@@ -52,6 +53,10 @@ def new(user: str, yes: bool, as_json: bool) -> None:
     be reached. To make codes for all hosts, use `pam-iampass-gateway recovery new` on a gateway.
     """
     name = person(user)
+    entry = entry_of(name)
+    if entry is not None and entry.acts_for:
+        what = f"{shown(name)} acts for {shown(entry.acts_for)}, and has no recovery codes"
+        raise EditRefused(what, f"to let it in without the phone: pam-iampass bypass {name} --for 15m")
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")

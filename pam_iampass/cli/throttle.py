@@ -76,6 +76,12 @@ def show_state(found: Mapping[str, Any], as_json: bool) -> None:
         left = origin["seconds_left"]
         wait = f"the next request is possible in {wait_of(left)}" if left else "no waiting time"
         line(f"An origin with {count(origin['failures'], 'failed request')} in a row: {wait}.")
+    agents = found.get("agents", {})
+    if agents.get("requests_in_the_last_hour"):
+        requests = f"{agents['requests_in_the_last_hour']} of at most {agents['requests_per_hour']}"
+        line(f"Requests of accounts that act for {name} in the last hour that were not approved: {requests}.")
+        if agents["seconds_until_next_request"]:
+            line(f"The next one is possible in {wait_of(agents['seconds_until_next_request'])}.")
     line(f"Wrong recovery codes in the last hour: {found['wrong_codes_in_the_last_hour']}.")
 
 

@@ -24,11 +24,13 @@ from pam_iampass.cli.parameters import USER, account, config_option, file_option
 from pam_iampass.cli.session import wait_for_ends
 from pam_iampass.cli.user_keys import add_keys, import_keys, remove_keys, table_path
 from pam_iampass.client import IampassError, ManagementAPI
+from pam_iampass.config import user_table
 from pam_iampass.config.user_table import UserTable
 from pam_iampass.config.user_table_editing import UserTableEditor
 from pam_iampass.config.value_types import METHODS
 from pam_iampass.errors import PamIampassError, Severity, shown
 from pam_iampass.text import clean
+from pam_iampass.text import names as names_of
 
 _CHOICES = {
     "without-token": (UserState.DENIED, UserState.IGNORED),
@@ -43,6 +45,7 @@ Examples:
   pam-iampass user list --only without-token       users who cannot log in yet
   pam-iampass user add alice                       asks for the token
   pam-iampass user add bob --method facial < token-of-bob
+  pam-iampass user add claude --acts-for alice     alice's phone approves for claude
   pam-iampass user list --check-phones             and who has no phone
   pam-iampass user remove alice
   pam-iampass user remove --from leavers.csv --yes
@@ -76,6 +79,12 @@ STATES = {
         "green",
         "needs the phone of the key's owner",
         "need the phone of the key's owner",
+    ),
+    UserState.BY_OWNER: (
+        "needs the phone of its owner",
+        "green",
+        "needs the phone of its owner",
+        "need the phones of their owners",
     ),
     UserState.BY_OTHERS: (
         "needs a second person's phone",
@@ -161,10 +170,12 @@ def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> Non
     if status.uid is None and status.entry is None and status.state is UserState.NO_ACCOUNT:
         message = f"{shown(status.name)} is neither a user of this machine nor in the table"
         raise click.ClickException(message)
+    agents = agents_of(config).get(status.name, ())
     if as_json:
-        show_json({**_as_object(status), "token": status.token, "ssh_keys": _keys_as_objects(status)})
+        more = {"token": status.token, "ssh_keys": _keys_as_objects(status), "acting_for_user": agents}
+        show_json({**_as_object(status), **more})
     else:
-        _show_one(status)
+        _show_one(status, agents)
     _end(ctx, found)
 
 
@@ -178,13 +189,28 @@ def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> Non
     multiple=True,
     help="A method by which the user can approve. Can be repeated.  [default: those of the settings]",
 )
-@click.option("--replace", is_flag=True, help="Replace an existing token.")
+@click.option(
+    "--acts-for",
+    "owner",
+    type=USER,
+    metavar="OWNER",
+    help="USER is the account of an AI agent or a job: the phone of OWNER approves its logins.",
+)
+@click.option("--replace", is_flag=True, help="Replace an existing token or owner.")
 @click.option("--no-account", is_flag=True, help="Accept a user who has no account yet.")
 @config_option
 def add_user(
-    user: str, token: str | None, methods: tuple[str, ...], replace: bool, no_account: bool, config: Path
+    user: str,
+    token: str | None,
+    methods: tuple[str, ...],
+    owner: str | None,
+    replace: bool,
+    no_account: bool,
+    config: Path,
 ) -> None:
     """Give USER a token, in a file in users.d.
+
+    With --acts-for, USER has no token: the phone of OWNER approves the logins of USER. OWNER must have a token.
 
     Without --token, the command asks for the token, or reads it from standard input if that is not a terminal. It
     checks the new file before it takes effect. For a user in users.yaml, --replace is required; from then on the line
@@ -192,6 +218,8 @@ def add_user(
 
     The exit status is 0, or 1 if the user was not added.
     """
+    if owner is not None and (token is not None or methods):
+        raise click.UsageError("--acts-for excludes --token and --method.")
     require_no_gateway(config)
     editor = UserTableEditor(table_path(config))
     name = account(user)
@@ -199,6 +227,12 @@ def add_user(
         message = f"{shown(user)} is not a user of this machine; to add the user anyway, give --no-account"
         raise click.ClickException(message)
     name = name or user
+    if owner is not None:
+        file = editor.add_agent(name, owner, replace)
+        record(Act.USER_ADD, name, f"acts for {owner}, in {file}")
+        line(f"{name} acts for {owner}, in {file}.")
+        show_login(config, name)
+        return
     if token is None:
         question = f"IAMPASS token of {clean(name)}"
         typed = click.prompt(question, err=True) if sys.stdin.isatty() else sys.stdin.readline()
@@ -252,7 +286,7 @@ def remove_users(
     try:
         removal = _removal(config, delete=not keep and (yes or _confirmed(names)))
         if len(names) == 1 and file is None:
-            result = removal.one_of_several(names[0])
+            (result,) = _with_agents([removal.one_of_several(names[0])], config)
             ended = _finish([result], as_json)
             if result.state is RemovalState.NOT_LISTED:
                 removal.editor.own_file(result.name)  # raises: there is no token
@@ -263,6 +297,7 @@ def remove_users(
     except IampassError as error:
         way_out = "Nothing was removed. To remove users here only, give --keep-at-iampass."
         raise click.ClickException(f"{error.diagnostics()}\n{way_out}") from None
+    results = _with_agents(results, config)
     ended = _finish(results, as_json)
     ok = ended and all(result.state in DONE for result in results)
     if as_json:
@@ -355,7 +390,7 @@ def _origin(user: UserStatus, table_file: Path) -> str:
     return f"{file.name}:{number}" if file == table_file else f"users.d/{file.name}"
 
 
-def _show_one(user: UserStatus) -> None:
+def _show_one(user: UserStatus, agents: Sequence[str]) -> None:
     entry, methods = user.entry, "-"
     if entry is not None:
         methods = "those of the settings" if entry.methods is None else ", ".join(entry.methods) or "any"
@@ -367,6 +402,7 @@ def _show_one(user: UserStatus) -> None:
             ("token in", "-" if user.place is None else f"{user.place[0]}:{user.place[1]}"),
             ("methods", methods),
             *(("key", str(key)) for key in (entry.keys if entry else ())),
+            *(("acting for user", name) for name in agents),
             ("login", login_words(user)),
         ]
     )
@@ -394,6 +430,7 @@ def _as_object(user: UserStatus, phones: dict[str, PhoneState] | None = None) ->
         "methods": None if methods is None else list(methods),
         "services": {name: state.value for name, state in user.services.items()},
         "keys": user.keys,
+        "acts_for": (user.entry.acts_for or None) if user.entry else None,
         "bypasses": [as_object(bypass) for bypass in user.bypasses],
         **({} if phones is None else {"phone": None if phone is None else phone.value}),
     }
@@ -446,6 +483,8 @@ class Removed:
     """Whether IAMPASS does not know the user any more."""
     codes: bool = False
     """Whether the user had recovery codes."""
+    agents: tuple[str, ...] = ()
+    """The accounts of the table that act for the user, and are denied from now on."""
     sessions: tuple[str, ...] = ()
     """The ids of the kept sessions that the agent began to end before the entry was deleted."""
     problem: str | None = None
@@ -527,6 +566,22 @@ def _removal(config: Path, delete: bool) -> _Removal:
     return _Removal(UserTable(path), UserTableEditor(path), None)
 
 
+def _with_agents(results: Sequence[Removed], config: Path) -> list[Removed]:
+    """The results with the accounts that act for removed users."""
+    agents = agents_of(config)
+    gone = [result.name for result in results if result.state in DONE]
+    return [replace(one, agents=agents.get(one.name, ()) if one.name in gone else ()) for one in results]
+
+
+def agents_of(config: Path) -> dict[str, tuple[str, ...]]:
+    """The accounts that act for each user. Raises EditRefused."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, entry in sorted(user_table.check(table_path(config), optional=True).entries.items()):
+        if entry.acts_for:
+            found[entry.acts_for] = (*found.get(entry.acts_for, ()), name)
+    return found
+
+
 def _finish(results: list[Removed], quiet: bool) -> bool:
     """Note the removal of users in the journal, and wait for the end of their sessions; whether all have ended."""
     removed = [result for result in results if result.state is RemovalState.REMOVED]
@@ -553,6 +608,7 @@ def _show_removal(result: Removed, config: Path, as_json: bool, ended: bool, ask
     if result.codes:
         line("The recovery codes were revoked.")
     show_login(config, result.name)
+    _show_agents([result])
     if not result.at_iampass and result.had_token:
         hint = "" if asked else " To delete both, give --yes."
         line(f"User and phone are still registered at IAMPASS.{hint}")
@@ -563,10 +619,21 @@ def show_removals(results: list[Removed], stopped: str | None) -> None:
     table(("USER", "STATUS"), map(_removal_row, results))
     removed = sum(result.state is RemovalState.REMOVED for result in results)
     line(f"{removed:,} of {count(len(results), 'user')} removed.")
+    _show_agents(results)
     if stopped:
         line((f"Stopped: {stopped}", "bold red"))
     if any(result.state not in DONE for result in results):
         line("When that is fixed, run the same command again.")
+
+
+def _show_agents(results: Sequence[Removed]) -> None:
+    """Name the accounts that acted for removed users."""
+    for result in results:
+        if result.agents:
+            act = "acts" if len(result.agents) == 1 else "act"
+            text = f"{names_of(result.agents)} {act} for {result.name}: all logins are denied from now on."
+            line((text, "yellow"))
+            line(f"Remove them too, or name another owner: pam-iampass user remove {result.agents[0]}")
 
 
 def _removal_row(result: Removed) -> Row:
@@ -588,5 +655,6 @@ def removal_as_object(result: Removed) -> dict[str, object]:
         "file": None if result.file is None else str(result.file),
         "deleted_at_iampass": result.at_iampass,
         "codes_revoked": result.codes,
+        "acting_for_user": list(result.agents),
         "problem": result.problem,
     }

@@ -97,6 +97,10 @@ class Entry:
     """The owner of an account that acts for a person; empty for people. `owner_fault` says what else it may have."""
 
 
+CANNOT_ACT = "account-cannot-act"
+"""The kind of a problem that denies the logins of an account that acts for a person, and of nobody else."""
+
+
 class WrongOwner(ConfigurationError):
     """An account cannot act for the person whom the table names."""
 
@@ -125,6 +129,10 @@ def owner_fault(name: str, entry: Entry, owner: Entry | None, *, joined: bool) -
     if owner.token is None:
         return f"{whom} has no token in the user table", f"pam-iampass enroll {entry.acts_for}"
     return None
+
+
+def _cannot_act(name: str, file: Path, line: int | None, what: str, remedy: str) -> Problem:
+    return Problem(file, line, f"{name}.acts_for", what, remedy, kind=CANNOT_ACT)
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,7 @@ class UserTable:
         fault = owner_fault(name, entry, self.find(entry.acts_for), joined=self._joined)
         if fault is not None:
             file, table = self._file_of(name)
-            raise WrongOwner([Problem(file, table.lines.get(name), f"{name}.acts_for", *fault)])
+            raise WrongOwner([_cannot_act(name, file, table.lines.get(name), *fault)])
         return entry.acts_for
 
     def people(self, key: AcceptedKey) -> frozenset[str]:
@@ -570,7 +578,7 @@ class _TableCheck:
             if entry.acts_for:
                 fault = owner_fault(user, entry, self.entries.get(entry.acts_for), joined=joined)
                 if fault is not None:
-                    self.problems.append(Problem(*self.places[user], f"{user}.acts_for", *fault))
+                    self.problems.append(_cannot_act(user, *self.places[user], *fault))
 
     def _warn(self, file: Path, line: int | None, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(file, line, key, what, remedy, Severity.WARNING))

@@ -24,6 +24,7 @@ from pam_iampass.config.user_table import (
     file_name,
     folder_of,
     is_absent,
+    owner_fault,
     read,
     read_own,
 )
@@ -82,10 +83,25 @@ class UserTableEditor:
         """
         entry = Entry(token, None if methods is None else tuple(methods))
         self._check(name, entry)
+        return self._add(name, entry, replace)
+
+    def add_agent(self, name: str, owner: str, replace: bool = False) -> Path:
+        """Have the account `name` act for a user of the table; returns its file. The rest is as for `add`."""
+        self._require_own(name)
+        entry = Entry(None, acts_for=owner)
+        report = check(self._users, owner=self._owner, optional=True)
+        fault = owner_fault(name, entry, report.entries.get(owner), joined=False)
+        if fault is not None:
+            what, remedy = fault
+            raise EditRefused(f"{shown(name)} cannot act for {shown(owner)}: {what}", remedy)
+        return self._add(name, entry, replace)
+
+    def _add(self, name: str, entry: Entry, replace: bool) -> Path:
         with self._locked():
             own = self._own(name)
-            if own is not None and own.token is not None and not replace:
-                what = f"{shown(name)} already has a token, in {self._folder / file_name(name)}"
+            if own is not None and (own.token is not None or own.acts_for) and not replace:
+                has = f"acts for {shown(own.acts_for)}" if own.acts_for else "has a token"
+                what = f"{shown(name)} already {has}, in {self._folder / file_name(name)}"
                 raise EditRefused(what, "use --replace to replace it")
             place = by_hand = None
             if own is None:
@@ -99,7 +115,8 @@ class UserTableEditor:
                 remedy = "change it there, or use --replace: a file in users.d is read first"
                 raise EditRefused(f"{shown(name)} {what} in {place}", remedy)
             former = own or by_hand
-            return self._write(name, replaced(entry, keys=former.keys if former else ()))
+            keys = former.keys if former and not entry.acts_for else ()
+            return self._write(name, replaced(entry, keys=keys))
 
     def own_file(self, name: str) -> Path:
         """The user's file, which `remove` deletes. Raises as `add` does."""
@@ -133,7 +150,11 @@ class UserTableEditor:
             added: dict[str, list[KeyEntry]] = {}
             for name, keys in new.items():
                 self._require_own(name)
-                known = report.entries[name].keys if name in report.entries else ()
+                former = report.entries.get(name, Entry(None))
+                if former.acts_for:
+                    what = f"{shown(name)} acts for {shown(former.acts_for)}, and so has no keys"
+                    raise EditRefused(what, "add the keys of its owner instead")
+                known = former.keys
                 for key in dict.fromkeys(keys):
                     other = owners.setdefault(key, name)
                     if other != name:
@@ -163,7 +184,7 @@ class UserTableEditor:
                     )
             self._require_own_place(report, name)
             left = tuple(key for key in entry.keys if key not in gone)
-            if left or entry.token is not None:
+            if left or entry.token is not None or entry.acts_for:
                 self._write(name, replaced(entry, keys=left))
             else:
                 self._remove_file(self._folder / file_name(name))
@@ -327,7 +348,9 @@ def _as_yaml(name: str, entry: Entry) -> bytes:
         values["methods"] = list(entry.methods)
     if entry.keys:
         values["keys"] = [key.as_written() for key in entry.keys]
-    printable = name.isprintable() and (entry.token or "").isprintable()
+    if entry.acts_for:
+        values["acts_for"] = entry.acts_for
+    printable = all(text.isprintable() for text in (name, entry.token or "", entry.acts_for))
     text: str = yaml.safe_dump(
         {name: entry.token if set(values) == {"token"} else values},
         allow_unicode=True,

@@ -172,6 +172,34 @@ def test_all_users_of_a_file_are_removed_and_a_second_run_continues(
     assert "token-of" not in shown + json.dumps(results)
 
 
+def test_an_account_acts_for_a_user_and_is_named_and_denied_when_the_user_is_removed(
+    known: Callable[..., None], machine: Installation
+) -> None:
+    assert 'cannot act for "alice": "alice" is not in the user table' in user(
+        "add", "carol", "--acts-for", "alice", status=1
+    )
+    known("alice")
+    told = user("add", "carol", "--acts-for", "alice")
+    where = f"{ETC}/users.d/carol.yaml"
+    assert told == (
+        f"carol acts for alice, in {where}.\nA login of carol: needs the phone of its owner: acts for alice.\n"
+    )
+    assert 'already acts for "alice"' in user("add", "carol", "--token", "t", status=1)
+    assert "itself acts for" in user("add", "dave", "--acts-for", "carol", status=1)
+    assert listed()["carol"]["acts_for"] == "alice"
+    assert json.loads(user("show", "alice", "--json"))["acting_for_user"] == ["carol"]
+    assert "whose phone approves its logins" in run_command("enroll", "carol").stderr
+    assert "has no recovery codes" in run_command("recovery", "new", "carol").stderr
+    shown = user("remove", "alice", "--yes")
+    assert "carol acts for alice: all logins are denied from now on." in shown
+    assert "pam-iampass user remove carol" in shown
+    assert listed()["carol"]["state"] == "broken"
+    settings = run_command("check", "--settings").stdout
+    assert "carol.acts_for" in settings
+    assert "carol is denied" in settings
+    user("remove", "carol")
+
+
 def test_a_name_that_would_write_on_the_terminal_is_shown_cleaned() -> None:
     name = "a[bold]\u202e\u2028"
     user("add", name, "--token", "t", "--no-account")

@@ -148,6 +148,23 @@ def test_an_audit_session_is_sent_only_of_who_is_logged_in_there(
 
 
 @pytest.mark.parametrize(
+    ("before", "env", "sent"),
+    [
+        ("echo 2 > /proc/self/loginuid", "NONE=1", b"2"),
+        ("echo 2 > /proc/self/loginuid", IN_SSHD, None),
+        (":", "NONE=1", None),
+    ],
+    ids=["of another", "of who started sshd", "none"],
+)
+def test_the_agent_is_told_in_whose_login_session_an_application_is_called_but_for_sshd(
+    application: Application, agent: Playing, before: str, env: str, sent: bytes | None
+) -> None:
+    with agent(keeps()) as played:
+        application.run(WHOLE, then=PASSES, user=USER, before=before, env=env)
+    assert [one.items.get("login_uid") for one in played.connections[:2]] == [sent, None]
+
+
+@pytest.mark.parametrize(
     ("variable", "are_sent"),
     [
         ("SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535", True),

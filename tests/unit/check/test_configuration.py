@@ -488,6 +488,40 @@ def test_that_polkit_knows_login_sessions_only_by_its_agent_is_a_warning(install
 
 
 @pytest.mark.parametrize(
+    ("table", "settings", "what"),
+    [
+        ("", {}, '"root" is not in the user table'),
+        (
+            "root: t\n",
+            {"services": "{sudo: {exempt: {users: [daemon]}}}"},
+            "logins of this account through sudo",
+        ),
+        (
+            "root: t\n",
+            {"services": "{sudo: {exempt: {rules: [group daemon from 192.0.2.0/24]}}}"},
+            "names a person, and daemon is exempt by the rule: group daemon from 192.0.2.0/24",
+        ),
+        ("root: t\n", {"exempt": "{networks: [192.0.2.0/24]}"}, None),
+    ],
+)
+def test_an_account_that_cannot_act_for_a_person_is_an_error_that_denies_it_alone(
+    installed: Installed, table: str, settings: dict[str, str], what: str | None
+) -> None:
+    installed.write("users.yaml", f"{table}daemon: {{acts_for: root}}\n")
+    for key, value in settings.items():
+        installed.set(key, value)
+    report = check_config(installed.file, ANYBODY, "/no/sshd", [installed.pam])
+    found = [one for one in report.problems if one.key == "daemon.acts_for"]
+    if what is None:
+        assert found == []
+        return
+    (problem,) = found
+    assert what in problem.what
+    assert (problem.kind, problem.line) == ("account-cannot-act", 2 if table else 1)
+    assert report.denied.startswith("daemon is denied")
+
+
+@pytest.mark.parametrize(
     ("approver", "expected"),
     [
         ("{group: no-such-group}", ['"no-such-group" is not a group of this machine: every login is denied']),

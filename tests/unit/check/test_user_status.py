@@ -139,6 +139,29 @@ def test_an_exemption_for_one_service_and_one_in_a_network_are_named(configurati
     assert found.services == {"sudo": UserState.EXEMPT}
 
 
+def test_an_account_that_acts_for_a_person_needs_the_phone_of_that_person(
+    configuration: Configuration,
+) -> None:
+    put(configuration.folder / "users.yaml", "root: t\ndaemon: {acts_for: root}\n")
+    services = "{sudo: {exempt: {users: [daemon]}}, su: {approver: {user: root}}}"
+    configuration.configure(f"exempt: {{networks: [192.0.2.0/24]}}\nservices: {services}\n")
+    found = configuration.of("daemon")
+    assert (found.state, found.reason, found.token) == (UserState.BY_OWNER, "acts for root", None)
+    assert found.services == {"sudo": UserState.BROKEN, "su": UserState.BY_OTHERS}
+
+
+def test_one_whose_owner_is_gone_is_denied_whatever_else_the_settings_say(
+    configuration: Configuration,
+) -> None:
+    put(configuration.folder / "users.yaml", "daemon: {acts_for: root}\n")
+    configuration.configure("exempt: {users: [daemon]}\nunlisted_users: ignore\n")
+    found = configuration.of("daemon")
+    assert found.state is UserState.BROKEN
+    assert 'users.yaml:1: daemon.acts_for: "root" is not in the user table' in found.reason
+    assert not configuration.report("daemon").ok
+    assert not configuration.report().ok
+
+
 def test_a_token_without_an_account_is_never_looked_up(configuration: Configuration) -> None:
     put(configuration.folder / "users.yaml", "ghost: t\n")
     found = configuration.of("ghost")
