@@ -327,8 +327,8 @@ MUTANTS = {
         ),
         Mutant(
             "two logins of one person have a request at the same time",
-            "return self.turn_holder() is None and now >= self.next_turn",
-            "return now >= self.next_turn",
+            "if self.turn_holder() is not None or now < self._earliest(login):",
+            "if now < self._earliest(login):",
             "test_a_second_login_has_its_turn_when_the_first_has_ended",
         ),
         Mutant(
@@ -704,8 +704,8 @@ MUTANTS = {
         ),
         Mutant(
             "a code is redeemed where a second person must approve",
-            "        if self.required.asker:\n            return decisions.code_for_second_person()\n",
-            "",
+            "        if self.required.asker:\n            return decisions.code_for_another(",
+            "        if False:\n            return decisions.code_for_another(",
             "test_where_a_second_person_must_approve_a_code_rings_nobodys_phone",
         ),
         Mutant(
@@ -965,8 +965,8 @@ MUTANTS = {
         ),
         Mutant(
             "who asks second people is held back by no limit of their own",
-            "refusal = own.count()",
-            "refusal = None",
+            "        return _refused(refusal, login, 0.0, has_codes=False)\n    application.set_deadline",
+            "        pass\n    application.set_deadline",
             "test_after_two_failures_who_asks_must_wait_and_others_need_not",
         ),
         Mutant(
@@ -1064,6 +1064,122 @@ MUTANTS = {
             "if named.uid != real.uid:",
             "if False:",
             "test_a_caller_who_names_another_user_is_denied_and_nobody_is_asked",
+        ),
+    ),
+    "An account that acts for a person is let in by the phone of that person, whom it costs nothing": (
+        Mutant(
+            "it may act for whom the table does not have",
+            "        if fault is not None:\n            file, table",
+            "        if False:\n            file, table",
+            "test_an_account_that_cannot_act_for_whom_the_table_names_is_denied_and_nobody_else[nobody]",
+        ),
+        Mutant(
+            "it is let in by an exemption",
+            "reason = exempted_by_name(account, service, accounts)\n    if reason is not None:",
+            "reason = exempted_by_name(account, service, accounts)\n    if False:",
+            "test_an_account_that_acts_for_a_person_and_is_exempt_is_denied",
+        ),
+        Mutant(
+            "on a host of a gateway the entry is ignored",
+            "    if joined:\n        what = ",
+            "    if False:\n        what = ",
+            "test_on_a_host_of_a_gateway_it_is_denied",
+        ),
+        Mutant(
+            "a bypass of its owner lets it in",
+            "found = policy.Person(agent.account.name, agent.account)",
+            "found = policy.Person(agent.owner, policy.own_account(agent.owner, context.accounts))",
+            "test_a_bypass_of_the_owner_does_not_count_for_it_and_one_of_the_account_does",
+        ),
+        Mutant(
+            "a recovery code lets it in",
+            "    if required.asks_owner:\n        return _ask_owner",
+            "    if required.asks_owner and read(typed) is None:\n        return _ask_owner",
+            "test_no_recovery_code_counts_for_it",
+            also=(
+                (
+                    "    if required.asker:\n        return _ask_second",
+                    "    if required.others:\n        return _ask_second",
+                ),
+            ),
+        ),
+        Mutant(
+            "once it has become its owner it counts as its owner",
+            "if login.login_uid not in (None, asked.uid) and not",
+            "if False and not",
+            "test_an_agent_that_has_become_its_owner_is_still_the_agent",
+        ),
+        Mutant(
+            "the native door does not say whose login session it is called in",
+            'add_item(frame, "login_uid", login_uid(',
+            'add_item(frame, "unknown", login_uid(',
+            "test_the_agent_is_told_in_whose_login_session_an_application_is_called_but_for_sshd",
+        ),
+        Mutant(
+            "whoever knows the password of another person becomes that person by the owner's phone",
+            "(asked.uid == login.real_uid or asked.name == found.owner)",
+            "True",
+            "test_su_to_another_person_asks_that_person",
+        ),
+        Mutant(
+            "its owner may approve as the second person",
+            "frozenset([agent.owner] if agent else ())",
+            "frozenset[str]()",
+            "test_the_owner_is_not_the_second_person_for_it",
+        ),
+        Mutant(
+            "it may approve for others",
+            "    if entry is not None and entry.acts_for:\n        return NotListed(",
+            "    if False:\n        return NotListed(",
+            "test_it_approves_for_nobody",
+        ),
+        Mutant(
+            "a session of its owner covers it, and one of it covers its owner",
+            "request.of_gateway, request.agent\n",
+            "request.of_gateway, kept.agent\n",
+            "test_what_was_approved_for_one_of_them_covers_nothing_of_the_other",
+        ),
+        Mutant(
+            "its requests take from the limit of its owner",
+            "    if login.is_agents:\n        return replace(state, of_agents={",
+            "    if False:\n        return replace(state, of_agents={",
+            "test_an_hour_of_calls_rings_the_phone_as_often_as_the_budget_says_and_keeps_its_owner_from_nothing",
+        ),
+        Mutant(
+            "each account has a budget of its own",
+            "wait = state.wait_for_cap(limits, now, of_agents=True)",
+            "wait = 0.0",
+            "test_an_hour_of_calls_rings_the_phone_as_often_as_the_budget_says_and_keeps_its_owner_from_nothing",
+        ),
+        Mutant(
+            "it has a backoff for each way in",
+            'origin = key_of(user, "") if is_agents else',
+            "origin =",
+            "test_after_two_refusals_one_account_waits_and_the_other_and_the_owner_do_not",
+        ),
+        Mutant(
+            "its owner waits until its request has ended by itself",
+            "return login.is_agents and any(not each.is_agents and",
+            "return login.is_agents and any(each.is_agents and",
+            "test_a_login_of_the_owner_withdraws_its_request",
+        ),
+        Mutant(
+            "its request follows one of its owner at once",
+            "return max(self.next_turn, self.agents_from) if login.is_agents else",
+            "return",
+            "test_no_request_of_it_begins_soon_after_one_of_its_owner",
+        ),
+        Mutant(
+            "it takes the turn of its owner",
+            "return login.is_agents, not was_passed,",
+            "return False, not was_passed,",
+            "test_its_requests_wait_behind_all_others",
+        ),
+        Mutant(
+            "it fills the places of its owner's logins",
+            "not each.is_usual and each.is_agents is login.is_agents for",
+            "not each.is_usual for",
+            "test_its_logins_take_no_place_of_its_owners",
         ),
     ),
     "Setup refuses what would lock out or would not ask the phone, and restores the rest": (
@@ -2401,20 +2517,20 @@ MUTANTS = {
         ),
         Mutant(
             "a stolen password takes all places of its owner on all hosts",
-            "if not login.is_usual and sum(",
-            "if sum(",
+            "if not login.is_usual and others >= MOST_PENDING:",
+            "if others >= MOST_PENDING:",
             "test_a_stolen_password_takes_no_place_of_its_owner_on_any_host_where_she_logs_in",
         ),
         Mutant(
             "logins from elsewhere go before those of the person",
-            "return not was_passed, not login.is_usual, last",
-            "return not was_passed, False, last",
+            "not was_passed, not login.is_usual, *then",
+            "not was_passed, False, *then",
             "test_a_login_from_a_usual_origin_waits_for_one_of_all_others_at_most",
         ),
         Mutant(
             "logins from a usual place keep those from elsewhere from their turn",
-            "return not was_passed, ",
-            "return False, ",
+            "return login.is_agents, not was_passed, ",
+            "return login.is_agents, False, ",
             "test_a_usual_origin_that_always_waits_keeps_nobody_from_a_turn_elsewhere",
         ),
         Mutant(

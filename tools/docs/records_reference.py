@@ -139,7 +139,8 @@ FIELDS = {
     "IAMPASS_PERSON": (
         "name of a person",
         "who logs in, if a second person must approve and it is neither the user nor the approver: the person of a key "
-        "in an account that several people share",
+        "in an account that several people share. Or the account that acts for the approver (`acts_for`), if it has "
+        "become another user",
     ),
     "IAMPASS_CALLER": (
         "name of an account, or number of one without a name",

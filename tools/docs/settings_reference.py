@@ -35,12 +35,13 @@ _USERS = """
 ## users.yaml and users.d
 
 One user per line: the name as in `getent passwd`, then the IAMPASS token, or a mapping of `token`, `methods` and
-`keys`:
+`keys`, or `acts_for`:
 
     alice: 7f3c-alice
     bob: {token: 91aa-bob, methods: [facial]}
     carol: {token: 1d20-carol, keys: [SHA256:8JlN0vl0mKmTnmbfqzZUwNUiLMX3pmQLfxvMnG7f0aE]}
     dave: {keys: [{ca: SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU, key_id: dave@example.com}]}
+    claude: {acts_for: alice}
 
 Names and tokens are always text: `no`, `null` and `0123` are names and tokens like any other. A token has 1 to 256
 characters, no control characters, and is not `.` or `..`. An error in the file denies the logins of all users in it.
@@ -49,6 +50,16 @@ characters, no control characters, and is not `.` or `..`. An error in the file 
 `key_id` or `principal`, which name certificates of that CA. Nobody logs in by a key that two users have. A user without
 a token is asked by the one that a gateway or `unlisted_users` knows. Where keys count, a login looks at all files of
 the table (a thousand take 20 ms), and the first one after a change reads them (100,000 users take seconds).
+
+`acts_for` is for the account of an AI agent, a build job or a robot. The phone of its owner approves its logins and
+each of its calls of sudo. The owner must be a user with a token in the table, and must not act for anybody. The account
+has no token, methods, keys or recovery codes. A bypass of the owner has no effect on it; a bypass of the account has. In
+its login session it counts as this account, whatever user it becomes. Its requests wait behind those of the owner, and
+have limits of their own (`agents`). It approves for nobody, and the owner is never the second person for it.
+
+The account is always asked: `asked` and `exempt.networks` do not spare it. If it is in `exempt` by its name, by a group
+or by a rule, or if it cannot act for its owner, only its own logins are denied, and `pam-iampass check` reports an
+error. A host that has joined a gateway denies every account with `acts_for`.
 
 A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and takes the place of the
 line in `users.yaml`. An error in it denies the logins of that user only. The file is found by its name, so that a login

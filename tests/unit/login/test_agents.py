@@ -12,6 +12,7 @@ from pam_iampass.login.throttle import AFTER_OWN
 from pam_iampass.outcome import PamCode
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE
 from tests.support.door import AccountDoor, Told
+from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
 
 #: Accounts of every Debian, by uid.
@@ -243,6 +244,36 @@ def test_it_approves_for_nobody(owned: Setting, unlisted: str) -> None:
     assert owned.login().code == PamCode.ABORT
     assert owned.login(user=FRIEND, uid="3").code == PamCode.ABORT
     assert owned.calls == []
+
+
+# Kept sessions
+
+
+def test_its_own_kept_login_covers_its_sudo_and_the_one_of_its_owner_does_not(
+    owned: Setting, clock: Clock
+) -> None:
+    with keeping(owned) as machine:
+        machine.log_in(user=AGENT, uid="1")
+        inside = {"service": "sudo", "user": AGENT, "ruser": AGENT, "uid": "1", "audit_session": "42"}
+        assert machine.login(**inside).code == PamCode.IGNORE
+        (kept,) = machine.sessions.all()
+        assert (kept.approver, kept.person, kept.agent) == (ME, AGENT, AGENT)
+    assert len(rung(owned)) == 1
+
+
+@pytest.mark.parametrize(("approved", "inside"), [(ME, AGENT), (AGENT, ME)])
+def test_what_was_approved_for_one_of_them_covers_nothing_of_the_other(
+    owned: Setting, clock: Clock, approved: str, inside: str
+) -> None:
+    uids = {name: str(pwd.getpwnam(name).pw_uid) for name in (ME, AGENT)}
+    with keeping(owned) as machine:
+        told = machine.login(user=approved, uid=uids[approved])
+        assert told.kept is not None
+        machine.open(told.kept, user=inside)
+        clock.now += AFTER_OWN
+        called = {"service": "sudo", "user": inside, "ruser": inside, "uid": uids[inside]}
+        assert machine.login(audit_session="42", **called).code == PamCode.SUCCESS
+    assert len(rung(owned)) == 2
 
 
 # Limits

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pam_iampass.config.settings import ThrottleSettings as Limits
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import (
+    AFTER_OWN,
     MOST_KEPT,
     MOST_PENDING,
     TURN_PATIENCE,
@@ -49,12 +50,19 @@ class Person:
         self.logins: dict[str, Pending] = {}
 
     def come(
-        self, name: str, origin: str = "here", host: str = "", *, is_usual: bool = False
+        self,
+        name: str,
+        origin: str = "here",
+        host: str = "",
+        *,
+        is_usual: bool = False,
+        is_agents: bool = False,
     ) -> Refusal | None:
         """A login wants its turn; it is over 75 s later at the latest."""
         self.now += 0.01
         until = self.now + 75.0
-        self.logins[name] = Pending(origin, name, self.now, self.now, until, host=host, is_usual=is_usual)
+        kinds = {"is_usual": is_usual, "is_agents": is_agents}
+        self.logins[name] = Pending(origin, name, self.now, self.now, until, host=host, **kinds)
         return self._after(throttle.joined(self.current, self.logins[name], self.limits, self.scope))
 
     def tries(self, name: str) -> Refusal | None:
@@ -108,6 +116,45 @@ class Person:
 @pytest.fixture
 def person() -> Person:
     return Person()
+
+
+# Accounts that act for the person
+
+
+def test_its_requests_wait_behind_all_others(person: Person) -> None:
+    person.come("first")
+    person.come("agents", "agent", is_agents=True)
+    person.come("own", "here")
+    person.come("later", "elsewhere")
+    for name in ("first", "later", "own"):
+        assert person.holder == name
+        person.end(name)
+        person.next()
+    assert person.holder is None
+    person.now += AFTER_OWN - 0.1
+    assert person.next() is None
+    assert person.current.next_chance(person.logins["agents"], person.now) < 0.2
+    person.now += 0.2
+    assert person.next() == "agents"
+    assert not person.current.is_withdrawn(person.logins["agents"])
+    person.come("own again")
+    assert person.current.is_withdrawn(person.logins["agents"])
+    person.end("agents", RequestResult.STOPPED)
+    assert person.next() == "own again"
+
+
+def test_its_logins_take_no_place_of_its_owners(person: Person) -> None:
+    for number in range(MOST_PENDING):
+        assert person.come(f"agents {number}", f"agent {number}", is_agents=True) is None
+    assert person.come("one more", "agent", is_agents=True) == Refusal(Cause.AT_CAPACITY)
+    assert person.come("own") is None
+
+
+def test_a_request_that_was_broken_off_is_one_of_the_owner_too(person: Person) -> None:
+    person.come("own")
+    person.end("own", None)
+    person.come("agents", "agent", is_agents=True)
+    assert person.next() is None
 
 
 # The backoff
