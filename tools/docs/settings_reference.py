@@ -52,14 +52,15 @@ a token is asked by the one that a gateway or `unlisted_users` knows. Where keys
 the table (a thousand take 20 ms), and the first one after a change reads them (100,000 users take seconds).
 
 `acts_for` is for the account of an AI agent, a build job or a robot. The phone of its owner approves its logins and
-each of its calls of sudo. The owner must be a user with a token in the table, and must not act for anybody. The account
-has no token, methods, keys or recovery codes. A bypass of the owner has no effect on it; a bypass of the account has. In
-its login session it counts as this account, whatever user it becomes. Its requests wait behind those of the owner, and
-have limits of their own (`agents`). It approves for nobody, and the owner is never the second person for it.
+each of its calls of sudo. The owner must be a user with a token in the table, and must not act for anybody. The
+account has no token, methods, keys or recovery codes. A bypass of the owner has no effect on it; a bypass of the
+account has. In its login session it counts as this account, whatever user it becomes. Its requests wait behind those
+of the owner, and have limits of their own (`agents`). It approves for nobody, and the owner is never the second person
+for it.
 
-The account is always asked: `asked` and `exempt.networks` do not spare it. If it is in `exempt` by its name, by a group
-or by a rule, or if it cannot act for its owner, only its own logins are denied, and `pam-iampass check` reports an
-error. A host that has joined a gateway denies every account with `acts_for`.
+The account is always asked: `asked` and `exempt.networks` do not spare it. If it is in `exempt` by its name, by a
+group or by a rule, or if it cannot act for its owner, only its own logins are denied, and `pam-iampass check` reports
+an error. A host that has joined a gateway denies every account with `acts_for`.
 
 A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and takes the place of the
 line in `users.yaml`. An error in it denies the logins of that user only. The file is found by its name, so that a login
