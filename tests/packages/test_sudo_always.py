@@ -33,7 +33,7 @@ def ready(machine: Booted, administrator: Administrator) -> Administrator:
     )
     administrator.set_up("sshd", "--no-prompt")
     said = administrator.set_up("sudo", "--always")
-    assert "always" in machine.run("pam-iampass", "setup", "status").stdout, said
+    assert "for each command" in machine.run("pam-iampass", "setup", "status").stdout, said
     return administrator
 
 
