@@ -22,7 +22,7 @@ from pam_iampass.pam.modules import ALWAYS
 from pam_iampass.setup import apply, checks, files, plan, sshd, trial
 from pam_iampass.setup.apply import Hooks, Tell
 from pam_iampass.setup.edits import CODES, KEY, PASSWORD, QUIET
-from pam_iampass.setup.files import SYSTEMD, Change, Paths, take
+from pam_iampass.setup.files import SYSTEMD, Change, Paths
 from pam_iampass.setup.manifest import Manifest, ManifestStore, Trial, figures
 from pam_iampass.setup.plan import Plan, WantedService
 from pam_iampass.setup.watch import PamFileWatch
@@ -53,8 +53,11 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The changes to be made for some services."""
+    """The changes to be made for some services: what `propose` was given, and what it found."""
 
+    names: Sequence[str]
+    choices: Mapping[str, str]
+    force: bool
     plans: tuple[Plan, ...]
     manifest: Manifest
     """The manifest from which they were made."""
@@ -83,9 +86,8 @@ class Setup:
         if manifest.trial is not None:
             remedy = "pam-iampass setup confirm keeps it, pam-iampass setup undo ends it"
             raise SetupRefused(f"a trial of {_and(manifest.trial.services)} is not over yet", remedy)
-        return Proposal(
-            tuple(self._plan(name, choices.get(name), manifest, force) for name in names), manifest
-        )
+        plans = tuple(self._plan(name, choices.get(name), manifest, force) for name in names)
+        return Proposal(names, choices, force, plans, manifest)
 
     def _plan(self, name: str, choice: str | None, manifest: Manifest, force: bool) -> Plan:
         earlier = manifest.services.get(name)
@@ -145,23 +147,20 @@ class Setup:
         return Stacks(self.paths.pam_files(texts), module_folders(), frozenset([name]))
 
     def set_up(self, proposal: Proposal, trial_seconds: float | None) -> Trial | None:
-        """Make the changes, for good or on trial for some seconds. Raises SetupError and OSError."""
+        """Make the changes, for good or on trial for some seconds. Raises SetupError, UntrustedFile and OSError."""
         with self._alone(10.0):  # the watch may look just now
-            manifest = self.store.load()
-            # The proposal was made before the lock was taken. If another setup has begun a trial since, to save over
-            # its manifest would keep it from ending.
-            if manifest != proposal.manifest:
-                raise SetupError("another pam-iampass setup has just changed something", "try again")
-            for change in proposal.changes:
-                if take(change.path) != change.now:
-                    raise SetupError(f"{change.path}: was changed just now by another process", "try again")
-            wanted, hooks = None, self._hooks
+            # The proposal was made before the lock was taken. What the watch has noted since changes nothing; another
+            # setup may have begun a trial, or somebody may have edited a file.
+            now = self.propose(proposal.names, proposal.choices, force=proposal.force)
+            for one in {*proposal.changes} ^ {*now.changes}:
+                raise SetupError(f"{one.path}: was changed just now by another process", "try again")
+            manifest, wanted, hooks = now.manifest, None, self._hooks
             if trial_seconds is not None:
-                names = [each.service.name for each in proposal.plans]
+                names = [each.service.name for each in now.plans]
                 wanted = trial.new(names, manifest, trial_seconds, time.time())
                 hooks = replace(hooks, arm=partial(trial.start, wanted, self.paths, self.store.file))
             try:
-                apply.make_changes(proposal.plans, manifest, self.store, hooks, wanted)
+                apply.make_changes(now.plans, manifest, self.store, hooks, wanted)
             except BaseException:
                 trial.stop(self.paths)
                 raise

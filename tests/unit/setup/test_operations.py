@@ -108,10 +108,26 @@ def test_a_trial_that_began_meanwhile_keeps_its_end(stage: Stage) -> None:
     proposal = setup.propose(["su"], {}, force=False)
     begun(stage)
     theirs, files = stage.store.load(), stage.files()
-    with pytest.raises(SetupError, match="another pam-iampass setup has just changed something"):
+    with pytest.raises(SetupError, match="a trial of .* is not over yet"):
         setup.set_up(proposal, None)
     assert (stage.store.load(), stage.files()) == (theirs, files)
     assert theirs.trial is not None
+
+
+def test_what_the_watch_notes_meanwhile_stops_no_setup_and_what_others_change_does(stage: Stage) -> None:
+    stage.set_up("sshd", "key")
+    setup = Setup(lambda *_: None, stage.paths)
+    proposal = setup.propose(["su"], {}, force=False)
+    noted = replace(stage.store.load().services["sshd"], said="something", reported=1.0)
+    stage.store.save(stage.store.load().with_service("sshd", noted))
+    file = stage.paths.pam / "su"
+    before = file.read_text()
+    file.write_text(f"{before}# changed\n")
+    with pytest.raises(SetupError, match=f"{file}: was changed just now"):
+        setup.set_up(proposal, None)
+    file.write_text(before)
+    setup.set_up(proposal, None)
+    assert set(stage.store.load().services) == {"sshd", "su"}
 
 
 def test_where_a_link_stands_in_the_way_undo_names_it_and_what_to_do(stage: Stage) -> None:
