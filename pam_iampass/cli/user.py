@@ -515,7 +515,9 @@ class _Removal:
         at_iampass = had_token and self.manager is not None
         if self.manager is not None and token is not None:
             tell_disabled(self.manager, [token])
-        return Removed(name, RemovalState.REMOVED, file, had_token, at_iampass, codes, sessions)
+        return Removed(
+            name, RemovalState.REMOVED, file, had_token, at_iampass, codes=codes, sessions=sessions
+        )
 
     def one_of_several(self, name: str) -> Removed:
         """Remove one of several users. One who is not in the table may be logged in: by a key, if a second person

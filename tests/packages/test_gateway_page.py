@@ -277,8 +277,11 @@ def test_a_bypass_lets_in_who_has_lost_the_phone_at_the_very_next_login(
             assert not got_in(People(host.machine).ssh(user), user)
         gateway.run(command, "bypass", user, "--for", "15m")
         assert got_in(People(host.machine).ssh(user), user)
+        host.machine.run("pam-iampass", "setup", "sudo", "--force")
+        assert got_in(People(host.machine).sudo(user), "root")
+        host.machine.run("pam-iampass", "setup", "undo", "sudo")
         seen = [outcome for outcome, *_ in outcomes(host.machine.journal_now(cursor))]
-        assert seen == [*["no_device"] * 3, "bypassed"]
+        assert seen == [*["no_device"] * 3, "bypassed", "bypassed"]
         gateway.run(command, "bypass", "end", user)
         enroll(gateway, phone, f"{command} enroll {user}")
         assert host.log_in(phone, user)
