@@ -106,7 +106,10 @@ def test_without_the_agent_nobody_but_root_runs_a_command_whatever_the_line_resc
         assert machine.run(program, "-n", "-u", "alice", "id", "-un").stdout == "alice\n"
     finally:
         machine.shell(
-            "sed -i 's/ rescue=alice//' /etc/pam.d/sudo; systemctl start pam-iampass-agent.socket pam-iampass-agent.service"
+            """
+            sed -i 's/ rescue=alice//' /etc/pam.d/sudo
+            systemctl start pam-iampass-agent.socket pam-iampass-agent.service
+            """
         )
 
 
