@@ -17,8 +17,8 @@ _START = """\
 and no phone rings. Run it as root: it lists at the end what it could not check. `pam-iampass check --settings` looks at
 files only, and shows problems with their file, line and key.
 
-Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
-there is an error, 3 if there are only warnings, and 0 otherwise.
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. This page has the advice
+where it is always the same. The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 
 | severity | meaning |
 | --- | --- |
@@ -41,8 +41,8 @@ _GATEWAY_START = """\
 `pam-iampass-gateway check` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root
 on the gateway.
 
-Each finding has an id, a severity, a subject, one line of evidence and one line of advice. The exit status is 1 if
-there is an error, 3 if there are only warnings, and 0 otherwise.
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. This page has the advice
+where it is always the same. The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 """
 
 
@@ -65,14 +65,10 @@ def _page(start: str, sections: Mapping[str, Sequence[FindingKind]]) -> str:
 
 def _entry(kind: FindingKind) -> str:
     normal = ", with `--monitoring` a note" if kind.rollout else ""
-    return (
-        f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n\n{kind.meaning}\n\n"
-        f"What to do: {_readable(kind.remedy)}\n"
-    )
+    entry = f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n\n{kind.meaning}\n"
+    return entry if kind.remedy == "{remedy}" else f"{entry}\nWhat to do: {_readable(kind.remedy)}\n"
 
 
 def _readable(template: str) -> str:
     """A template with its variables in capitals."""
-    if template == "{remedy}":
-        return "see the finding."
     return re.sub(r"\{(\w+)\}", lambda word: f"*{word.group(1).upper().replace('_', ' ')}*", template)
