@@ -104,7 +104,8 @@ class PhoneRequest:
         1. Start a session, unless the phone is lost. If a login on another host covers this one, and this one can be
            ended with it, that is all.
         2. Tell the person who is asked, or that another login comes first.
-        3. Poll until the phone has answered or the time is up. A lost phone ends the request, whatever it answers.
+        3. Poll until the phone has answered or the time is up. A lost phone ends the request, whatever it answers, and
+           so does a login of the person's own, unless the phone has refused the request.
         4. Keep a session that was approved, if the settings want it.
 
         `waited` is whether other logins came first. `phone_is_lost` is called first, after each poll and once the
@@ -244,10 +245,11 @@ class PhoneRequest:
                 failure, answered = error, False
                 if moment is not None and error.retry_after is not None:
                     moment = max(self.elapsed() + error.retry_after, moment)
-            if phone_is_lost() or not session.in_progress:
+            if phone_is_lost() or session.failed:
                 return
-            if is_withdrawn():
-                self.withdrawn = True
+            # The person may have approved it for the login of their own, which they expect on the phone.
+            self.withdrawn = is_withdrawn()
+            if self.withdrawn or not session.in_progress:
                 return
             if queued and not session.queued:
                 self._say_who_is_asked(waited=True)

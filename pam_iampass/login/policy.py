@@ -43,6 +43,8 @@ class Agent:
     account: Account
     owner: str
     """The person whose phone approves: a name of the user table."""
+    only_by_session: bool = False
+    """Whether another account would be asked, but this is the account of the login session (`acting`)."""
 
 
 @dataclass(frozen=True)
@@ -128,23 +130,33 @@ def acting(
 ) -> Agent | None:
     """The account that acts for a person and makes the request; None if people make it for themselves.
 
-    It is the account whose phone would be asked; or the one of the login session in which sudo and the like are called,
-    whoever has become another user in it (`Login.login_uid`), unless a third person's phone is asked.
+    It is the account whose phone would be asked. Or it is the account of the login session in which sudo and the like
+    are called (`Login.login_uid`), if the caller has become its owner or a user whom nobody asks. All other users need
+    their own approval: the owner approves for no other person. A process outside of login sessions can choose its login
+    uid (`audit_set_loginuid` in the kernel), so nobody gets in more easily because of a login uid.
 
     `account` is the account of PAM_USER. Such an account is never exempt. Raises ConfigurationError, LookupFailed and
     PolicyError.
     """
     if service.approver is (Approver.LOGIN if login.through_sshd else Approver.KEY):
         return None  # `who_approves` denies it
-    if not isinstance(service.approver, Approver) or service.approver is Approver.KEY:
+    has_second = isinstance(service.approver, SecondPerson)
+    if has_second or service.approver is Approver.KEY:
         service = replace(service, approver=usual_approver(login.service))
     asked = approver(login, account, service, accounts)
     try:
-        if login.login_uid not in (None, asked.uid) and not login.through_sshd:
-            found = _agent_of_session(login, service, accounts, users)
-            if found is not None and (asked.uid == login.real_uid or asked.name == found.owner):
-                return found
-        return _agent(asked, service, accounts, users)
+        own = _agent(asked, service, accounts, users)
+        # A service of root may have been started in any login session.
+        if own is not None or login.login_uid in (None, asked.uid) or login.real_uid == 0:
+            return own
+        found = _agent_of_session(login, service, accounts, users)
+        if found is None or asked.name == found.owner or has_second:
+            return found
+        is_spared = (
+            exemption(asked, login, service, accounts) is not None
+            or phone(asked.name, service, users) == NotListed(ignore=True)
+        )
+        return found if is_spared and asked.uid == login.real_uid else None
     except WrongOwner:
         raise
     except ConfigurationError:
@@ -157,9 +169,10 @@ def _agent_of_session(
     login: Login, service: ServiceSettings, accounts: Accounts, users: UserTable
 ) -> Agent | None:
     try:
-        return _agent(accounts.with_uid(login.login_uid or 0), service, accounts, users)
+        found = _agent(accounts.with_uid(login.login_uid or 0), service, accounts, users)
     except UnknownAccount:
         return None
+    return None if found is None else replace(found, only_by_session=True)
 
 
 def _agent(account: Account, service: ServiceSettings, accounts: Accounts, users: UserTable) -> Agent | None:

@@ -107,7 +107,7 @@ def _who_must_approve(
         return found
     login.participants.approver = found.name
     bypass = context.state.bypasses.find(found, login.service)
-    if bypass is not None:
+    if bypass is not None and not (agent and agent.only_by_session):
         return decisions.bypassed(bypass)
     asked = found.name
     if agent is not None:

@@ -1105,8 +1105,8 @@ MUTANTS = {
         ),
         Mutant(
             "once it has become its owner it counts as its owner",
-            "if login.login_uid not in (None, asked.uid) and not",
-            "if False and not",
+            "if own is not None or login.login_uid in",
+            "if True or login.login_uid in",
             "test_an_agent_that_has_become_its_owner_is_still_the_agent",
         ),
         Mutant(
@@ -1117,9 +1117,27 @@ MUTANTS = {
         ),
         Mutant(
             "whoever knows the password of another person becomes that person by the owner's phone",
-            "(asked.uid == login.real_uid or asked.name == found.owner)",
-            "True",
+            "if found is None or asked.name == found.owner or has_second",
+            "if True",
             "test_su_to_another_person_asks_that_person",
+        ),
+        Mutant(
+            "its owner approves for another person whom it has become, or who has chosen its login uid",
+            "found if is_spared and",
+            "found if",
+            "test_within_its_login_session_another_person_is_asked_as_everywhere",
+        ),
+        Mutant(
+            "it becomes a user who is exempt, and its owner is not asked",
+            "found if is_spared and",
+            "found if False and",
+            "test_within_its_login_session_nobody_is_spared_whom_it_has_become",
+        ),
+        Mutant(
+            "a bypass of it lets in who has chosen its login uid",
+            " and not (agent and agent.only_by_session)",
+            "",
+            "test_within_its_login_session_the_request_is_its_own_when_it_has_become_its_owner",
         ),
         Mutant(
             "its owner may approve as the second person",
@@ -1162,6 +1180,12 @@ MUTANTS = {
             "return login.is_agents and any(not each.is_agents and",
             "return login.is_agents and any(False and",
             "test_a_login_of_the_owner_withdraws_its_request",
+        ),
+        Mutant(
+            "its owner approves it by mistake: an approval that comes once they log in lets it in",
+            "self.withdrawn = is_withdrawn()",
+            "self.withdrawn = session.in_progress and is_withdrawn()",
+            "test_an_approval_that_comes_once_its_owner_logs_in_does_not_let_it_in",
         ),
         Mutant(
             "its request follows one of its owner at once",

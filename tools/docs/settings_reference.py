@@ -54,9 +54,9 @@ the table (a thousand take 20 ms), and the first one after a change reads them (
 `acts_for` is for the account of an AI agent, a build job or a robot. The phone of its owner approves its logins and
 each of its calls of sudo. The owner must be a user with a token in the table, and must not act for anybody. The
 account has no token, methods, keys or recovery codes. A bypass of the owner has no effect on it; a bypass of the
-account has. In its login session it counts as this account, whatever user it becomes. Its requests wait behind those
-of the owner, and have limits of their own (`agents`). It approves for nobody, and the owner is never the second person
-for it.
+account has. If it becomes its owner or a user who needs no approval, its calls of sudo still count as its own. Its
+requests wait behind those of the owner, and have limits of their own (`agents`). It approves for nobody, and the owner
+is never the second person for it.
 
 The account is always asked: `asked` and `exempt.networks` do not spare it. If it is in `exempt` by its name, by a
 group or by a rule, or if it cannot act for its owner, only its own logins are denied, and `pam-iampass check` reports

@@ -98,3 +98,19 @@ def test_sudo_of_the_owner_withdraws_a_request_of_the_agent_and_does_not_wait_fo
     assert f"{owner.name} logs in just now, so this request was withdrawn." in agents.shown
     sessions = [one for one in owner.sessions() if before is None or one.started_at > before.started_at]
     assert (sessions[-2].ended_at or 0.0) <= sessions[-1].started_at
+
+
+def test_who_chooses_the_login_uid_of_an_agent_is_asked_as_everywhere(
+    pair: tuple[Guest, Guest], stage: Stage
+) -> None:
+    owner, agent = pair
+    owner.set_phone(Phone.APPROVES)
+    assert run_command("bypass", agent.name, "--for", "15m").returncode == 0
+    before = owner.starts()
+    other = stage.guest(Phone.DENIES)
+    choose = f"echo {agent.person.uid} > /proc/self/loginuid && exec {SUDO} /bin/sh -c '{SHOW_WHO}'"
+    sudo = other.run("/bin/sh", "-c", choose)
+    assert sudo.finish() == 1, sudo.shown
+    assert "Denied on your phone." in sudo.shown
+    assert AS_ROOT not in sudo.shown
+    assert (owner.starts() - before, other.starts()) == (0, 1)

@@ -14,6 +14,7 @@ from tests.support.deadline import APPROVE_WITHIN, DEADLINE
 from tests.support.door import AccountDoor, Told
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
+from tests.support.world import wait_until
 
 #: Accounts of every Debian, by uid.
 AGENT, OTHER, FRIEND = (pwd.getpwuid(uid).pw_name for uid in (1, 2, 3))
@@ -191,27 +192,80 @@ def test_no_recovery_code_counts_for_it(owned: Setting, owner: str) -> None:
 # Who has become another user
 
 
-@pytest.mark.parametrize("service", ["sudo", "su", "doas"])
-def test_within_its_login_session_the_request_is_its_own_whoever_it_has_become(
-    owned: Setting, service: str
-) -> None:
-    bypass(owned, ME)
-    owned.configure(exempt=f"{{users: [{ME}]}}")
+def inside(world: Setting, caller: str, **items: str) -> Told:
+    """Another user calls sudo in the login session of the agent."""
+    called = {"service": "sudo", "user": caller, "ruser": caller, "uid": str(pwd.getpwnam(caller).pw_uid)}
+    return world.login(answers=(), **{**called, "login_uid": "1", "tty": "/dev/pts/0", **items})
+
+
+@pytest.fixture
+def of_friend(owned: Setting) -> Setting:
+    """The agent acts for somebody who is not root. Nothing spares the owner, and the agent only itself."""
+    owned.write("users.yaml", f"{FRIEND}: token-of-friend\n{ME}: {Setting.token}\n{AGENT}: {{acts_for: {FRIEND}}}\n")
     owned.sandbox.auto = "deny"
-    me = {"ruser": ME, "user": "root" if service == "su" else ME, "uid": str(pwd.getpwnam(ME).pw_uid)}
-    told = owned.login(answers=(), service=service, login_uid="1", tty="/dev/pts/0", **me)
-    assert told.errors[-1] == f"{ME} has not approved this."
-    assert rung(owned) == [Setting.token]
-    assert people(owned) == (me["user"], ME, AGENT)
+    return owned
+
+
+@pytest.mark.parametrize("service", ["sudo", "su", "doas"])
+def test_within_its_login_session_the_request_is_its_own_when_it_has_become_its_owner(
+    of_friend: Setting, service: str
+) -> None:
+    for name in (FRIEND, AGENT):
+        bypass(of_friend, name)
+    user = "root" if service == "su" else FRIEND
+    told = inside(of_friend, FRIEND, service=service, user=user)
+    assert told.errors[-1] == f"{FRIEND} has not approved this."
+    assert rung(of_friend) == ["token-of-friend"]
+    assert people(of_friend) == (user, FRIEND, AGENT)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"exempt": f"{{users: [{FRIEND}, {OTHER}]}}"}, {"unlisted_users": "ignore"}]
+)
+def test_within_its_login_session_nobody_is_spared_whom_it_has_become(
+    of_friend: Setting, settings: dict[str, str]
+) -> None:
+    of_friend.configure(**settings)
+    for caller in (FRIEND, OTHER):
+        assert inside(of_friend, caller).code == PamCode.ABORT
+        assert people(of_friend) == (caller, FRIEND, AGENT)
+    assert rung(of_friend) == ["token-of-friend"] * 2
+
+
+def test_within_its_login_session_another_person_is_asked_as_everywhere(of_friend: Setting) -> None:
+    of_friend.write(
+        "users.yaml", f"{ME}: {Setting.token}\n{AGENT}: {{acts_for: {ME}}}\n{FRIEND}: token-of-friend\n"
+    )
+    bypass(of_friend, AGENT)
+    assert inside(of_friend, FRIEND).code == PamCode.ABORT
+    assert rung(of_friend) == ["token-of-friend"]
+    assert people(of_friend) == (FRIEND, FRIEND, None)
+    assert inside(of_friend, OTHER).code == PamCode.ABORT
+    assert last(of_friend)["IAMPASS_OUTCOME"] == "unlisted"
+
+
+def test_within_its_login_session_another_account_that_acts_for_somebody_is_asked_about_as_itself(
+    of_friend: Setting,
+) -> None:
+    accounts = f"{AGENT}: {{acts_for: {ME}}}\n{OTHER}: {{acts_for: {FRIEND}}}\n"
+    of_friend.write("users.yaml", f"{ME}: {Setting.token}\n{FRIEND}: token-of-friend\n{accounts}")
+    bypass(of_friend, AGENT)
+    assert inside(of_friend, OTHER).code == PamCode.ABORT
+    assert rung(of_friend) == ["token-of-friend"]
+    assert people(of_friend) == (OTHER, FRIEND, None)
+
+
+def test_a_service_of_root_that_was_started_in_its_login_session_asks_as_everywhere(owned: Setting) -> None:
+    bypass(owned, ME)
+    assert owned.login(service="lightdm", user=ME, uid="0", login_uid="1").code == PamCode.IGNORE
 
 
 def test_in_a_login_session_of_a_person_and_in_sshd_the_session_says_nothing(owned: Setting) -> None:
-    bypass(owned, ME)
-    uid = str(pwd.getpwnam(ME).pw_uid)
-    assert owned.login(service="sudo", ruser=ME, uid=uid, login_uid="3").code == PamCode.IGNORE
-    assert owned.login(service="sudo", ruser=ME, uid=uid, login_uid="987654321").code == PamCode.IGNORE
-    ssh = {"ssh_auth_info": "publickey ssh-ed25519 AAAA", "uid": "0"}
-    assert owned.login(answers=(), service="sshd", login_uid="1", **ssh).code == PamCode.IGNORE
+    bypass(owned, FRIEND)
+    for session in ("4", "987654321"):
+        assert inside(owned, FRIEND, login_uid=session).code == PamCode.IGNORE
+    ssh = {"ssh_auth_info": "publickey ssh-ed25519 AAAA", "uid": "0", "ruser": ""}
+    assert inside(owned, FRIEND, service="sshd", **ssh).code == PamCode.IGNORE
 
 
 def test_su_to_another_person_asks_that_person(owned: Setting) -> None:
@@ -352,6 +406,21 @@ def test_a_login_of_the_owner_withdraws_its_request(owned: Setting) -> None:
     assert (len(state.state(ME).of_agents), state.state(AGENT).failures) == (1, {})
 
 
+def test_an_approval_that_comes_once_its_owner_logs_in_does_not_let_it_in(owned: Setting) -> None:
+    owned.configure(timeout="60s")
+    owned.sandbox.auto = "ask"
+    owned.door_class = AccountDoor
+    agents = owned.door("always", service="sudo", user=AGENT, ruser=AGENT, uid="1", tty="/dev/pts/0")
+    first = owned.sandbox.wait_for_request(Setting.token)
+    del owned.door_class
+    own = owned.door(answers=())
+    wait_until(lambda: len(owned.state.throttle.state(ME).pending) == 2, "the owner's login")
+    owned.sandbox.approve(first)
+    assert agents.finish().code == PamCode.PERM_DENIED
+    owned.sandbox.approve(owned.sandbox.wait_for_request(Setting.token, after=first))
+    assert own.finish().code == PamCode.SUCCESS
+
+
 def test_no_request_of_it_begins_soon_after_one_of_its_owner(owned: Setting, clock: Clock) -> None:
     assert owned.login().code == PamCode.SUCCESS
     owned.configure(timeout="1s")
@@ -374,3 +443,4 @@ def test_when_its_owner_or_itself_is_removed_its_request_and_its_sessions_end(ow
         assert door.finish().code == PamCode.PERM_DENIED
         owned.sandbox.wait_for_end(request)
         owned.state.throttle.clear(ME)
+
