@@ -30,6 +30,19 @@ def clean(text: str, limit: int = 300) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def printable_ascii(text: str, limit: int) -> str:
+    """Return `text` on one line with only printable ASCII, at most `limit` long: for a terminal of any encoding.
+
+    Of a longer text both ends are left, so that padding cannot hide either.
+    """
+    shown = "".join(character if " " <= character <= "~" else _escape(character) for character in text)
+    if len(shown) <= limit:
+        return shown
+    middle = " [...] "
+    tail = (limit - len(middle)) // 2
+    return f"{shown[: limit - len(middle) - tail]}{middle}{shown[-tail:]}"
+
+
 def csv_cell(text: str) -> str:
     """The text, cleaned, with an apostrophe wherever a spreadsheet could take the rest for a formula: at its beginning,
     and behind what separates or quotes cells, because a spreadsheet may separate cells by another character."""

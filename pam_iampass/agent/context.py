@@ -17,7 +17,14 @@ from pam_iampass.client.http import Observer
 from pam_iampass.config.settings import Settings, load
 from pam_iampass.errors import ConfigurationError, Problem, UntrustedFile, shown
 from pam_iampass.login.agent_state import AgentState
-from pam_iampass.login.context import Configuration, LoginContext, connect, decider_of, transport_of
+from pam_iampass.login.context import (
+    ApprovalRequired,
+    Configuration,
+    LoginContext,
+    connect,
+    decider_of,
+    transport_of,
+)
 from pam_iampass.login.typed_codes import TypedCodes
 from pam_iampass.system import trusted_file
 from pam_iampass.system.accounts import Accounts
@@ -125,11 +132,13 @@ class LoginContexts:
         configurations: Configurations,
         state: AgentState,
         pending: Callable[[], int],
+        tell_owner: Callable[[ApprovalRequired], None] = lambda _required: None,
     ) -> None:
-        """`pending` returns the number of pending logins."""
+        """`pending` returns the number of pending logins; `tell_owner` is as in LoginContext."""
         self._configurations = configurations
         self._state = state
         self._pending = pending
+        self._tell_owner = tell_owner
         self._typed_codes = TypedCodes()
 
     def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
@@ -141,6 +150,7 @@ class LoginContexts:
             began=self._state.throttle.now(),
             typed_codes=self._typed_codes,
             session_left_open=session_left_open,
+            tell_owner=self._tell_owner,
             config=config,
             may_be_held=lambda: self._polling() <= CONNECTIONS,
             slowdown=self.slowdown,

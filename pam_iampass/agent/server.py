@@ -31,6 +31,7 @@ from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
 from pam_iampass.agent.lost_phones import LostPhoneReports
 from pam_iampass.agent.own_ports import OwnPorts
+from pam_iampass.agent.owner_notices import OwnerNotices
 from pam_iampass.agent.reports import LoginReports
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
@@ -99,7 +100,8 @@ def main(arguments: list[str]) -> int:
     sessions = KeptSessions(SessionStore(state.database), journal, configurations.sessions_api)
     watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
-    contexts = LoginContexts(configurations, state, lambda: agent.pending)
+    owner_notices = OwnerNotices(journal)
+    contexts = LoginContexts(configurations, state, lambda: agent.pending, owner_notices.send)
     login_reports = LoginReports(state.database, configurations.sessions_api)
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, login_reports.add))
     administration = Administration(state, journal, lambda: agent.pending, login_reports.put)

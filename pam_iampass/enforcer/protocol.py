@@ -1,5 +1,7 @@
-"""The protocol between agent and enforcer: one line, `VERB SESSION REASON` or `VERB SESSION REASON others-first`,
-answered by one line; and a login session."""
+"""The protocol between agent and enforcer: one line, answered by one line; and a login session.
+
+The line is `VERB SESSION REASON`, `VERB SESSION REASON others-first`, or `tell UID ACCOUNT WHAT`.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,19 @@ from dataclasses import dataclass
 
 from pam_iampass.errors import PamIampassError
 from pam_iampass.system import paths
-from pam_iampass.text import clean
+from pam_iampass.text import clean, printable_ascii
 
-LINE_LIMIT = 256
+LINE_LIMIT = 1024
 """The longest line in bytes, in either direction."""
 PATIENCE = 60.0
 """How long the agent waits for the answer: longer than the enforcer takes. Seconds."""
 
 SESSION_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _OTHERS_FIRST = "others-first"
+_LONGEST_ACCOUNT, _LONGEST_WHAT = 100, 600
+_NOTICE = re.compile(
+    rf"tell (0|[1-9][0-9]{{0,9}}) ([!-~]{{1,{_LONGEST_ACCOUNT}}}) ([ -~]{{1,{_LONGEST_WHAT}}})\n", re.ASCII
+)
 
 
 class EnforcerUnavailable(PamIampassError):
@@ -125,6 +131,36 @@ class EnforcerRequest:
 
 
 @dataclass(frozen=True)
+class OwnerNotice:
+    """A request for a line on the terminals of a person: an account that acts for them asks their phone."""
+
+    uid: int
+    """The user id of the person."""
+    account: str
+    """The account that acts for them."""
+    what: str
+    """The command that it calls, or where it logs in."""
+
+    def encode(self) -> bytes:
+        """The line, with both texts cut and cleaned. A space in the name of the account becomes `_`."""
+        account = printable_ascii(self.account, _LONGEST_ACCOUNT).replace(" ", "_")
+        return f"tell {self.uid} {account} {printable_ascii(self.what, _LONGEST_WHAT)}\n".encode("ascii")
+
+    @staticmethod
+    def decode(line: bytes) -> OwnerNotice:
+        """The notice of a line that ends with a line feed. Raises InvalidRequest."""
+        found = _NOTICE.fullmatch(line.decode("ascii", "replace"))
+        if found is None:
+            raise InvalidRequest("invalid notice")
+        return OwnerNotice(int(found[1]), found[2], found[3])
+
+
+def decode(line: bytes) -> EnforcerRequest | OwnerNotice:
+    """The request of a line. Raises InvalidRequest."""
+    return (OwnerNotice if line.startswith(b"tell ") else EnforcerRequest).decode(line)
+
+
+@dataclass(frozen=True)
 class EnforcerReply:
     """The answer to a request."""
 
@@ -161,7 +197,7 @@ def receive_line(connection: socket.socket, until: float) -> bytes:
 
 
 def ask(
-    request: EnforcerRequest, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE
+    request: EnforcerRequest | OwnerNotice, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE
 ) -> EnforcerReply:
     """Ask the enforcer, and wait at most `patience` seconds for the answer. Raises EnforcerUnavailable."""
     until = time.monotonic() + patience

@@ -1,8 +1,8 @@
 """pam-iampass-enforcer: serves one request of the agent, as root, and ends.
 
-It acts on login sessions that are registered, and on nothing else. systemd starts one process for each connection to
-`/run/iampass/enforcer.sock`. Where there is no systemd, `pam-iampass-enforcer --socket` makes the socket, and a child
-process for each connection.
+It acts on login sessions that are registered, and writes one sentence on terminals of a person. systemd starts one
+process for each connection to `/run/iampass/enforcer.sock`. Where there is no systemd, `pam-iampass-enforcer --socket`
+makes the socket, and a child process for each connection.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from pam_iampass.enforcer import processes
 from pam_iampass.enforcer.logins import LogindFailed, RegisteredLogin, Registrations, logind_session
 from pam_iampass.enforcer.processes import Members, Strays
 from pam_iampass.enforcer.protocol import (
+    LINE_LIMIT,
     EnforcerReply,
     EnforcerRequest,
     EnforcerResult,
     InvalidRequest,
+    OwnerNotice,
     Reason,
     Verb,
+    decode,
     receive_line,
 )
 from pam_iampass.errors import MissingFile, PamIampassError, StateError, UntrustedFile
@@ -38,6 +41,7 @@ from pam_iampass.system import paths, trusted_file
 from pam_iampass.system.service_user import SERVICE_USER
 from pam_iampass.system.trusted_folder import trusted_folder
 from pam_iampass.system.unix_sockets import peer_credentials
+from pam_iampass.text import in_quotes
 
 REQUEST_TIMEOUT = 2.0
 """How long the peer may take to send its line. Seconds."""
@@ -139,11 +143,11 @@ def serve(
         print("refused a connection of another user", file=sys.stderr)
         return None
     try:
-        request = EnforcerRequest.decode(receive_line(connection, time.monotonic() + REQUEST_TIMEOUT))
+        request = decode(receive_line(connection, time.monotonic() + REQUEST_TIMEOUT))
     except (InvalidRequest, OSError):
         reply = EnforcerReply(EnforcerResult.FAILED, "invalid request")
     else:
-        reply = enforcer.carry_out(request)
+        reply = notify(request) if isinstance(request, OwnerNotice) else enforcer.carry_out(request)
     if reply.problem:
         print(reply.problem, file=sys.stderr)
     connection.settimeout(REPLY_TIMEOUT)
@@ -337,6 +341,28 @@ def tell(login: RegisteredLogin, text: str) -> int:
         if path and process.terminal not in seen and _write(path, process, login, text):
             seen.add(process.terminal)
     return len(seen)
+
+
+def notify(notice: OwnerNotice, folder: str = "/dev/pts", host: str = "") -> EnforcerReply:
+    """Write a line on every terminal of a person that takes messages of others (mesg(1)).
+
+    The sentence is from here, so that the agent's user chooses no more than the names in it. What it quotes stands
+    last, where it can hide nothing.
+    """
+    what = in_quotes(notice.what, LINE_LIMIT * 2)
+    host = host or socket.gethostname()
+    text = f"{notice.account} on {host} asks you to approve this on your phone: {what}"
+    told = [name for name in os.listdir(folder) if name.isdigit() and _notify(f"{folder}/{name}", notice.uid, text)]
+    return EnforcerReply(EnforcerResult.DONE if told else EnforcerResult.NOTHING)
+
+
+def _notify(path: str, uid: int, text: str) -> bool:
+    with contextlib.suppress(OSError), open(os.open(path, _FLAGS), "wb", buffering=0) as terminal:
+        found = os.fstat(terminal.fileno())
+        is_theirs = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == _PTS and found.st_uid == uid
+        if is_theirs and found.st_mode & stat.S_IWGRP:
+            return bool(terminal.write(f"\r\n{text}\r\n".encode("ascii")))
+    return False
 
 
 def _device(terminal: str | None) -> int:

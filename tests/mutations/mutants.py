@@ -1205,6 +1205,18 @@ MUTANTS = {
             "not each.is_usual for",
             "test_its_logins_take_no_place_of_its_owners",
         ),
+        Mutant(
+            "the line about its request moves the cursor on a terminal of its owner",
+            "([ -~]{{1,{_LONGEST_WHAT}}})",
+            "(.{{1,{_LONGEST_WHAT}}})",
+            "test_anything_else_is_no_notice",
+        ),
+        Mutant(
+            "the line about its request is on terminals of others",
+            "os.major(found.st_rdev) == _PTS and found.st_uid == uid",
+            "os.major(found.st_rdev) == _PTS",
+            "test_a_request_is_a_line_on_each_terminal_of_the_person_that_takes_messages",
+        ),
     ),
     "Setup refuses what would lock out or would not ask the phone, and restores the rest": (
         Mutant(

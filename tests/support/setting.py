@@ -12,7 +12,7 @@ from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.audit.journal import MESSAGE_IDS, Journal
 from pam_iampass.login.agent_state import AgentState
 from pam_iampass.login.application import PamApplication
-from pam_iampass.login.context import ContextFactory
+from pam_iampass.login.context import ApprovalRequired, ContextFactory
 from pam_iampass.login.typed_codes import TypedCodes
 from pam_iampass.module import Module
 from pam_iampass.outcome import Decision, Login, Outcome
@@ -53,6 +53,7 @@ class Setting:
         self.records = Records()
         self.state = state_in(folder, self.records)
         self.report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None
+        self.tell_owner: Callable[[ApprovalRequired], None] = lambda _required: None
         self.typed_codes = TypedCodes()
         self.sshd_programs: tuple[str, ...] = ()
         self._first_session = len(sandbox.sessions)
@@ -101,7 +102,7 @@ class Setting:
 
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""
-        made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: self.pending)
+        made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: self.pending, self.tell_owner)
         return lambda config, left_open: replace(
             made(config, left_open), first_poll=FIRST_POLL, typed_codes=self.typed_codes
         )

@@ -23,6 +23,7 @@ from pam_iampass.enforcer.protocol import (
     EnforcerReply,
     EnforcerRequest,
     EnforcerResult,
+    OwnerNotice,
     Reason,
     Verb,
     receive_line,
@@ -726,3 +727,71 @@ def test_a_strict_umask_of_root_keeps_the_agent_out_of_no_folder() -> None:
         modes = [(run / name).stat().st_mode & 0o777 for name in (".", "logins")]
         process.terminate()
     assert modes == [0o755, 0o755]
+
+
+# Lines about the requests of accounts that act for a person
+
+
+def notice(user: str, what: str = "sudo id (in /srv)", account: str = "claude") -> bytes:
+    return OwnerNotice(pwd.getpwnam(user).pw_uid, account, what).encode()
+
+
+def with_line(*sessions: LoginSession) -> list[LoginSession]:
+    """The sessions on whose terminals a line about a request is. All of them are ended."""
+    for each in sessions:
+        each.kill()
+    return [each for each in sessions if "asks you to approve" in each.shown]
+
+
+def test_a_request_is_a_line_on_each_terminal_of_the_person_that_takes_messages() -> None:
+    one, other, quiet, elsewhere = (LoginSession(user) for user in ("alice", "alice", "alice", "bob"))
+    for session in (one, other, elsewhere):
+        session.device.chmod(0o620)
+    quiet.device.chmod(0o600)  # mesg n
+    assert asked(notice("alice")) == DONE
+    assert with_line(one, other, quiet, elsewhere) == [one, other]
+    line = f'claude on {socket.gethostname()} asks you to approve this on your phone: "sudo id (in /srv)"'
+    assert one.lines[-1].rstrip() == other.lines[-1].rstrip() == line
+    assert asked(notice("alice")) == NOTHING
+
+
+def test_only_root_and_the_agents_user_may_have_a_line_written() -> None:
+    login = LoginSession("alice")
+    login.device.chmod(0o620)
+    SOCKET.chmod(0o666)
+    assert asked(notice("alice"), user="bob") is None
+    SOCKET.chmod(0o600)
+    assert with_line(login) == []
+
+
+#: What a process could send that was taken over and runs as the user of the agent.
+HOSTILE = (
+    "claude \x1b[2J",
+    "claude id\rcarol asks",
+    "claude a\nb",
+    "claude caf\u00e9",
+    "claude \x9b2J",
+    "claude " + "a" * 601,
+    "cla\x07ude id",
+    "claude ",
+)
+
+
+@pytest.mark.parametrize("rest", HOSTILE, ids=repr)
+def test_what_could_move_the_cursor_reaches_no_terminal(rest: str) -> None:
+    login = LoginSession("alice")
+    login.device.chmod(0o620)
+    line = f"tell {pwd.getpwnam('alice').pw_uid} {rest}\n"
+    assert asked(line.encode("latin-1")) in (INVALID, DONE)
+    login.kill()
+    assert all(character.isprintable() or character in "\r\n" for character in login.shown)
+    assert [line for line in login.lines if "asks you" in line and not line.rstrip().endswith(': "a"')] == []
+
+
+def test_a_quote_in_a_command_does_not_end_what_is_quoted() -> None:
+    login = LoginSession("alice")
+    login.device.chmod(0o620)
+    assert asked(notice("alice", "sudo echo '\". All is well: \"' \u202e\x1b[8m")) == DONE
+    assert with_line(login) == [login]
+    shown = login.lines[-1].rstrip().partition("phone: ")[2]
+    assert shown == '"' + r"sudo echo '\". All is well: \"' \\u202e\\x1b[8m" + '"'

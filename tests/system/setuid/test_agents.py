@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pam_iampass.system import paths
+from tests.support.agent import running_enforcer
 from tests.support.command import run_command
 from tests.support.installation import Installation
 from tests.support.pam_files import asking
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SUDO, Person, table_of
 from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.terminal import Terminal
+from tests.support.world import wait_until
 from tests.system.setuid.test_sudo_always import RULES, SUDOERS
 
 SHELL = ("/bin/sh", "-c", SHOW_WHO)
@@ -67,6 +73,45 @@ def test_sudo_of_an_agent_asks_its_owner_and_the_log_has_both(pair: tuple[Guest,
         (agent.name, owner.name, "denied"),
     ]
     assert owner.name in run_command("log", agent.name).stdout
+
+
+def test_each_request_of_an_agent_is_a_line_on_terminals_of_its_owner(pair: tuple[Guest, Guest]) -> None:
+    owner, agent = pair
+    shell, others = (guest.run("/bin/sh", "-c", "echo ready; read line") for guest in (owner, agent))
+    for terminal, guest in ((shell, owner), (others, agent)):
+        terminal.expect_exact("ready")
+        device = f"/proc/{terminal.process.pid}/fd/0"
+        os.chown(device, guest.person.uid, -1)
+        os.chmod(device, 0o620)
+    owner.set_phone(Phone.DENIES)
+    with running_enforcer():
+        for number in (1, 2):
+            sudo = agent.start("sudo", "echo", f"{number}\x1b[2J")
+            assert sudo.finish() == 1, sudo.shown
+            shell.expect_exact('asks you to approve this on your phone: "sudo echo')
+            shell.expect_exact("\r\n")
+        owner.set_phone(Phone.APPROVES)
+        sudo = owner.start("sudo", *SHELL)  # she makes this one herself
+        assert sudo.finish() == 0, sudo.shown
+    for terminal in (shell, others):
+        terminal.sendline("")
+        terminal.finish()
+    lines = [line.strip() for line in shell.shown.split("\n") if "asks" in line]
+    begins = f"{agent.name} on {socket.gethostname()} asks you to approve this on your phone: "
+    assert [line.startswith(begins) for line in lines] == [True] * 2, shell.shown
+    assert lines[1].startswith(begins + r""""sudo echo $'2\\x1b[2J' (in """), lines[1]
+    assert "\x1b" not in shell.shown
+    assert "asks" not in others.shown
+
+
+def test_a_request_needs_no_enforcer(pair: tuple[Guest, Guest]) -> None:
+    owner, agent = pair
+    owner.set_phone(Phone.APPROVES)
+    Path(paths.ENFORCER_SOCKET).unlink(missing_ok=True)
+    sudo = agent.start("sudo", "-n", *SHELL)
+    assert (sudo.finish(), sudo.lines[-1]) == (0, AS_ROOT)
+    told = "no line about a request was written on terminals of"
+    wait_until(lambda: any(told in str(one["MESSAGE"]) for one in owner.stage.authpriv()), "the journal says so")
 
 
 def test_an_agent_that_has_become_its_owner_is_still_the_agent(pair: tuple[Guest, Guest]) -> None:

@@ -16,6 +16,7 @@ from pam_iampass.enforcer.protocol import (
     EnforcerResult,
     EnforcerUnavailable,
     InvalidRequest,
+    OwnerNotice,
     Reason,
     Verb,
 )
@@ -51,6 +52,54 @@ def test_a_request_is_one_line() -> None:
 def test_anything_else_is_no_request(line: bytes) -> None:
     with pytest.raises(InvalidRequest):
         EnforcerRequest.decode(line)
+
+
+@pytest.mark.parametrize(
+    ("notice", "line"),
+    [
+        (OwnerNotice(1000, "claude", "sudo id"), b"tell 1000 claude sudo id\n"),
+        (
+            OwnerNotice(1000, "build jobs\n", "sudo \x1b[2J\u202e\xe9\udc9b\r\n"),
+            rb"tell 1000 build_jobs\x0a sudo \x1b[2J\u202e\xe9\x9b\x0d\x0a" + b"\n",
+        ),
+    ],
+)
+def test_a_notice_is_one_line_of_printable_ascii(notice: OwnerNotice, line: bytes) -> None:
+    assert notice.encode() == line
+    read = protocol.decode(line)
+    assert isinstance(read, OwnerNotice)
+    assert read.encode() == line
+
+
+def test_padding_in_a_notice_hides_neither_its_beginning_nor_its_end() -> None:
+    line = OwnerNotice(1, "a" * 200, f"sudo sh -c 'id;{' ' * 2000};reboot'").encode()
+    assert len(line) <= protocol.LINE_LIMIT
+    assert protocol.decode(line).encode() == line
+    assert b" sudo sh -c 'id;  " in line
+    assert b" [...] " in line
+    assert line.endswith(b" ;reboot'\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"tell 1000 claude\n",
+        b"tell 1000 claude \n",
+        b"tell 1000 claude id",
+        b"tell 01000 claude id\n",
+        b"tell -1 claude id\n",
+        b"tell 1000  id\n",
+        b"tell 1000 claude id\x1b[2J\n",
+        b"tell 1000 claude id\n\n",
+        b"tell 1000 claude \xc3\xa9\n",
+        b"tell 1000 claude " + b"a" * 601 + b"\n",
+        "tell ١ claude id\n".encode(),
+    ],
+    ids=repr,
+)
+def test_anything_else_is_no_notice(line: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        protocol.decode(line)
 
 
 @pytest.mark.parametrize(

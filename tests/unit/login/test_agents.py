@@ -444,3 +444,25 @@ def test_when_its_owner_or_itself_is_removed_its_request_and_its_sessions_end(ow
         owned.sandbox.wait_for_end(request)
         owned.state.throttle.clear(ME)
 
+
+# The line on terminals of the owner
+
+
+def test_the_owner_is_told_of_each_request_of_the_account_when_the_phone_is_asked(owned: Setting) -> None:
+    owned.sandbox.auto = "deny"
+    owned.configure(agents="{requests_per_hour: 1}")
+    told: list[tuple[str, str, list[str]]] = []
+    owned.tell_owner = lambda required: told.append((required.agent, required.approver, rung(owned)))
+    sudo(owned)
+    assert told == [(AGENT, ME, [Setting.token])]
+    sudo(owned)  # no request, as its budget is spent
+    assert (len(told), last(owned)["IAMPASS_OUTCOME"]) == (1, "throttled")
+    login(owned)
+    assert (len(told), len(rung(owned))) == (1, 2)
+
+
+def test_the_owner_is_not_told_of_a_request_that_has_reached_nobody(owned: Setting) -> None:
+    owned.configure(server="https://127.0.0.1:1")
+    owned.tell_owner = lambda _required: pytest.fail("told of a request that reached nobody")
+    sudo(owned)
+    assert last(owned)["IAMPASS_OUTCOME"] == "unavailable"
