@@ -352,7 +352,11 @@ def notify(notice: OwnerNotice, folder: str = "/dev/pts", host: str = "") -> Enf
     what = in_quotes(notice.what, LINE_LIMIT * 2)
     host = host or socket.gethostname()
     text = f"{notice.account} on {host} asks you to approve this on your phone: {what}"
-    told = [name for name in os.listdir(folder) if name.isdigit() and _notify(f"{folder}/{name}", notice.uid, text)]
+    told = [
+        name
+        for name in os.listdir(folder)
+        if name.isdigit() and _notify(f"{folder}/{name}", notice.uid, text)
+    ]
     return EnforcerReply(EnforcerResult.DONE if told else EnforcerResult.NOTHING)
 
 

@@ -152,10 +152,9 @@ def acting(
         found = _agent_of_session(login, service, accounts, users)
         if found is None or asked.name == found.owner or has_second:
             return found
-        is_spared = (
-            exemption(asked, login, service, accounts) is not None
-            or phone(asked.name, service, users) == NotListed(ignore=True)
-        )
+        is_spared = exemption(asked, login, service, accounts) is not None or phone(
+            asked.name, service, users
+        ) == NotListed(ignore=True)
         return found if is_spared and asked.uid == login.real_uid else None
     except WrongOwner:
         raise

@@ -102,7 +102,9 @@ class Setting:
 
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""
-        made = LoginContexts(Configurations(owner=os.geteuid()), self.state, lambda: self.pending, self.tell_owner)
+        made = LoginContexts(
+            Configurations(owner=os.geteuid()), self.state, lambda: self.pending, self.tell_owner
+        )
         return lambda config, left_open: replace(
             made(config, left_open), first_poll=FIRST_POLL, typed_codes=self.typed_codes
         )

@@ -111,7 +111,9 @@ def test_a_request_needs_no_enforcer(pair: tuple[Guest, Guest]) -> None:
     sudo = agent.start("sudo", "-n", *SHELL)
     assert (sudo.finish(), sudo.lines[-1]) == (0, AS_ROOT)
     told = "no line about a request was written on terminals of"
-    wait_until(lambda: any(told in str(one["MESSAGE"]) for one in owner.stage.authpriv()), "the journal says so")
+    wait_until(
+        lambda: any(told in str(one["MESSAGE"]) for one in owner.stage.authpriv()), "the journal says so"
+    )
 
 
 def test_an_agent_that_has_become_its_owner_is_still_the_agent(pair: tuple[Guest, Guest]) -> None:

@@ -201,7 +201,9 @@ def inside(world: Setting, caller: str, **items: str) -> Told:
 @pytest.fixture
 def of_friend(owned: Setting) -> Setting:
     """The agent acts for somebody who is not root. Nothing spares the owner, and the agent only itself."""
-    owned.write("users.yaml", f"{FRIEND}: token-of-friend\n{ME}: {Setting.token}\n{AGENT}: {{acts_for: {FRIEND}}}\n")
+    owned.write(
+        "users.yaml", f"{FRIEND}: token-of-friend\n{ME}: {Setting.token}\n{AGENT}: {{acts_for: {FRIEND}}}\n"
+    )
     owned.sandbox.auto = "deny"
     return owned
 
