@@ -57,7 +57,8 @@ account has no token, methods, keys or recovery codes. A bypass of the owner has
 account has. If it becomes its owner or a user who needs no approval, its calls of sudo still count as its own. Its
 requests wait behind those of the owner, and have limits of their own (`agents`). It approves for nobody, and the owner
 is never the second person for it. While its request is on the owner's phone, a line on the owner's terminals on this
-host shows the account and the command (`mesg n` turns these lines off).
+host shows the account and the command (`mesg n` turns these lines off). [agents.md](../one-server/agents.md) sets up
+such an account.
 
 The account is always asked: `asked` and `exempt.networks` do not spare it. If it is in `exempt` by its name, by a
 group or by a rule, or if it cannot act for its owner, only its own logins are denied, and `pam-iampass check` reports
