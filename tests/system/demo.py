@@ -31,7 +31,7 @@ from tests.support.pam_files import write
 from tests.support.sandbox import Sandbox
 from tests.support.sshd import PROMPT, Sshd
 from tests.support.terminal import Terminal
-from tests.system import demo_session
+from tests.system import demo_agent, demo_session
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 REMOTE_COMMAND = "echo You are $(id -un) on $(uname -n)."
@@ -197,8 +197,21 @@ def play_session(machine: Installation, sandbox: Sandbox, sshd: Sshd, journald: 
     machine.change(session=demo_session.SETTINGS)
     indented(["$ ssh alice@this-machine"], "|")
     right, records = demo_session.play(sandbox, sshd, journald, PASSWORD, lambda lines: indented(lines, "|"))
+    return show_records(records, right)
+
+
+def play_agent(machine: Installation, sandbox: Sandbox, journald: Journald) -> bool:
+    """Run sudo in the account of an agent, show it, and return whether each had the expected result."""
+    print("\n" + paint(demo_agent.TITLE, "1"))
+    machine.change()
+    right, records = demo_agent.play(sandbox, journald, lambda lines: indented(lines, "|"))
+    return show_records(records, right)
+
+
+def show_records(records: list[dict[str, Any]], right: bool) -> bool:
+    """Show the records of a scene, and whether it had the expected result."""
     for record in records:
-        names = ("OUTCOME", "EVENT", "USER", "SERVICE", "SESSION", "REASON")
+        names = ("OUTCOME", "EVENT", "USER", "APPROVER", "SERVICE", "COMMAND", "SESSION", "REASON")
         found = ((name, record.get("IAMPASS_" + name)) for name in names)
         indented([" ".join(f"{name}={value}" for name, value in found if value)], "journal:")
     print("  " + (paint("as expected", "32") if right else paint("WRONG", "31")))
@@ -249,16 +262,16 @@ def wait_for_person(sandbox: Sandbox) -> bool:
 def set_up(sandbox: Sandbox) -> Installation:
     """Install, configure, and enable pam-iampass for sshd and sudo."""
     machine = Installation()
-    for user in ("alice", "bob", "carol"):
+    for user in ("alice", "bob", "carol", demo_agent.AGENT):
         machine.add_user(user, PASSWORD)
     sandbox.add_user("7f3c-alice", device=True)
     sandbox.add_user("91aa-bob", device=False)
     sandbox.add_user("55d0-carol", device=True)
     machine.configure(sandbox, timeout=f"{ANSWER_SECONDS}s")
-    machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n")
+    machine.write_users("alice: 7f3c-alice\nbob: 91aa-bob\ncarol: 55d0-carol\n" + demo_agent.TABLE)
     write("sudo")
     shutil.copy(ROOT / "config/sshd_config.d/10-iampass.conf", "/etc/ssh/sshd_config.d/")
-    Path("/etc/sudoers.d/alice").write_text("alice ALL=(ALL) ALL\n")
+    Path("/etc/sudoers.d/alice").write_text(f"alice ALL=(ALL) ALL\n{demo_agent.SUDOERS}")
     return machine
 
 
@@ -295,6 +308,7 @@ def main() -> int:
             right = [play(scene, machine, sandbox, sshds, journald) for scene in scenes]
             if not phone:
                 right.append(play_session(machine, sandbox, quiet, journald))
+                right.append(play_agent(machine, sandbox, journald))
         left_open = [session for session in sandbox.sessions if session.ended_by is None]
     good = all(right) and not left_open
     verdict = (
