@@ -59,6 +59,18 @@ def shut_out(service: str, config: Path, demanded: str = "") -> dict[str, list[s
     return found
 
 
+def root_gets_in() -> bool:
+    """Whether root can log in without sudo: with a password at the console, or to a shell by a key that sshd accepts."""
+    if passwords().get("root", False):
+        return True
+    try:
+        in_force = sshd.settings(create_folder=True)
+    except (CommandUnavailable, SshdConfigRejected):
+        return False
+    root = Account("root", 0, 0)
+    return _has_key(root, in_force) and _gets_in(root, {_KEY}, in_force)
+
+
 def listed(found: Mapping[str, Sequence[str]]) -> str:
     """All accounts with the reasons, for a message."""
     return "; ".join(

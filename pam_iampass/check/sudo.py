@@ -28,6 +28,8 @@ def findings(machine: Machine) -> Iterator[Problem]:
         machine.not_checked.append("sudo: is not installed")
     for source in sudoers.directories():
         machine.not_checked.append(f"rules of sudo from {source}: sudo -l -U USER lists them")
+    for line in sudoers.other_plugins():
+        machine.not_checked.append(f"another plug-in of sudo, which may be another policy: {line}")
     for file in sudoers.files():
         try:
             if file is None and machine.sudoers is not None:

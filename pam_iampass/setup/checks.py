@@ -15,7 +15,7 @@ from pam_iampass.check.configuration import check_config
 from pam_iampass.check.iampass import host_at_gateway, people_at_gateway
 from pam_iampass.check.machine import MAX_USERS
 from pam_iampass.check.pam_files import of_services
-from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, passwords, shut_out
+from pam_iampass.check.shut_out import GIVE_TOKENS, SHUT_OUT, root_gets_in, shut_out
 from pam_iampass.check.shut_out import listed as reasons
 from pam_iampass.check.sshd import SET_UP
 from pam_iampass.check.stacks import Stacks, module_folders
@@ -386,9 +386,10 @@ def check_always(config: Path, pam_services: Sequence[str]) -> Iterator[Problem]
         "sudo: each command asks the phone: also of scripts, of monitoring (sudo -n) and of Ansible's tasks",
         "exempt their accounts, or let kept sessions cover sudo: session.covers",
     )
-    if not _root_gets_in():
-        what = "sudo: root has neither a password nor a key: without the agent nobody could become root to start it"
-        yield lockout(what, "give root a password (passwd), which works at the console, or a key")
+    if not root_gets_in():
+        what = "sudo: root has neither a password nor a key that sshd accepts"
+        why = "without the agent nobody could become root to start it"
+        yield lockout(f"{what}: {why}", "give root a password (passwd), which works at the console, or a key")
     for source in sudoers.directories():
         what = f"sudo: the rules from {source} are not read, in which an option could lead past the phone"
         yield warning(what, "search them for !pam_acct_mgmt, pam_service and the like")
@@ -401,13 +402,6 @@ def check_always(config: Path, pam_services: Sequence[str]) -> Iterator[Problem]
         what = f"sudo-rs {'.'.join(map(str, version))}: its sudoedit runs no account stack, and asks no phone"
         yield lockout(what, "upgrade sudo-rs to 0.2.14 or later, or remove it")
     yield from _without_password(config, pam_services[0])
-
-
-def _root_gets_in() -> bool:
-    """Whether root can log in without sudo: with a password at the console, or by a key."""
-    keys = Path("/root/.ssh/authorized_keys")
-    by_key = keys.is_file() and bool(keys.read_bytes().strip())
-    return by_key or passwords().get("root", False)
 
 
 def _without_password(config: Path, pam_service: str) -> Iterator[Problem]:

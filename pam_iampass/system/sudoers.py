@@ -159,9 +159,15 @@ def directories(nsswitch: Path = Path("/etc/nsswitch.conf")) -> list[str]:
 
 def other_plugins(configuration: Path = Path("/etc/sudo.conf")) -> list[str]:
     """The lines of sudo.conf(5) that load a plug-in other than sudo's own."""
+    own = re.compile(r"\S+ sudoers_\w+ (\S*/)?sudoers\.so\b")
+    return [line for line in _plugins(configuration) if not own.match(line)]
+
+
+def _plugins(configuration: Path) -> list[str]:
+    """The lines that load plug-ins. sudo ignores the case of the word, and goes on after a backslash at the end."""
     text = configuration.read_text("utf-8", "replace") if configuration.exists() else ""
-    lines = [" ".join(line.split()) for line in text.splitlines()]
-    return [line for line in lines if re.match(r"Plugin(?! sudoers_\w+ (\S*/)?sudoers\.so\b)", line)]
+    lines = (" ".join(line.split()) for line in text.replace("\\\n", "").splitlines())
+    return [line for line in lines if line.lower().startswith("plugin")]
 
 
 def version_of_sudo_rs() -> tuple[int, ...] | None:
@@ -202,8 +208,7 @@ def read(file: Path | None = None) -> Sudoers:
 
 def _in_force(configuration: Path = Path("/etc/sudo.conf")) -> Path:
     """The file that sudo reads: /etc/sudoers, or the one that sudo.conf(5) gives to its plug-in."""
-    text = configuration.read_text("utf-8", "replace") if configuration.exists() else ""
-    named = re.search(r"^[ \t]*Plugin[ \t].*[ \t]sudoers_file=(\S+)", text, re.M)
+    named = re.search(r" sudoers_file=(\S+)", "\n".join(_plugins(configuration)))
     return Path(named[1]) if named else SUDOERS
 
 

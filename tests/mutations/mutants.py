@@ -536,7 +536,7 @@ MUTANTS = {
         ),
         Mutant(
             "setup takes away the only way to become root where the agent does not run",
-            "if not _root_gets_in():",
+            "if not root_gets_in():",
             "if False:",
             "test_it_names_who_would_be_denied_and_refuses_where_root_has_no_other_way_in",
         ),

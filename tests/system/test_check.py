@@ -626,24 +626,36 @@ def test_a_line_of_sudo_rs_and_a_service_for_everybody_are_found_where_the_file_
     assert told["sudo-no-password"] == f"{of_rs}:1: alice ALL=(ALL) NOPASSWD: ALL"
 
 
-def test_the_sudoers_file_that_sudo_conf_names_is_read(clinic: Clinic) -> None:
-    other, conf = Path("/etc/sudoers.d/other~"), Path("/etc/sudo.conf")
+@contextlib.contextmanager
+def sudo_conf(text: str) -> Iterator[None]:
+    """sudo.conf(5) has this text."""
+    conf = Path("/etc/sudo.conf")
     before = conf.read_bytes() if conf.exists() else None
+    conf.write_text(text)
+    try:
+        yield
+    finally:
+        conf.unlink() if before is None else conf.write_bytes(before)
+
+
+def test_the_sudoers_file_that_sudo_conf_names_is_read(clinic: Clinic) -> None:
+    other = Path("/etc/sudoers.d/other~")
     other.write_text(f"alice ALL=(ALL) NOPASSWD: ALL\n@include {SUDOERS}\n")
     other.chmod(0o440)
-    conf.write_text(f"Plugin sudoers_policy sudoers.so sudoers_file={other}\n")
-    try:
+    with sudo_conf(f"Plugin sudoers_policy sudoers.so sudoers_file={other}\n"):
         told = {finding["id"]: finding["evidence"] for finding in clinic.report()["findings"]}
-    finally:
-        conf.unlink()
-        if before is not None:
-            conf.write_bytes(before)
     assert told["sudo-no-password"] == f"{other}:1: alice ALL=(ALL) NOPASSWD: ALL"
 
 
 def test_rules_of_sudo_that_no_file_contains_are_not_checked(clinic: Clinic) -> None:
     append(Path("/etc/nsswitch.conf"), "sudoers: files [SUCCESS=return] sss # and so on\n")
     assert clinic.report()["not_looked_at"] == ["rules of sudo from sss: sudo -l -U USER lists them"]
+
+
+def test_a_plug_in_of_sudo_that_is_not_its_own_is_not_checked(clinic: Clinic) -> None:
+    with sudo_conf("Plugin my_audit mine.so\n"):
+        told = clinic.report()["not_looked_at"]
+    assert told == ["another plug-in of sudo, which may be another policy: Plugin my_audit mine.so"]
 
 
 @contextlib.contextmanager

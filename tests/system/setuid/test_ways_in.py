@@ -12,6 +12,7 @@ import pytest
 
 from pam_iampass.pam.lines import unedited
 from tests.support.command import run_command
+from tests.support.pam_files import asking
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SU, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
 from tests.support.terminal import ENVIRONMENT, Terminal
@@ -94,6 +95,21 @@ def test_a_command_of_doas_without_a_password_is_listed_with_its_line(guest: Gue
     assert (terminal.finish(), terminal.shown) == (0, f"{AS_ROOT}\n")
     title = "doas asks for neither password nor phone: permit keepenv nopass"
     assert [one for one in ways_in(guest) if one.startswith(title)] == [f"{title} {guest.name} cmd /bin/sh"]
+
+
+def test_a_command_of_doas_without_a_password_is_a_warning_where_sudo_asks_for_every_command(
+    guest: Guest,
+) -> None:
+    DOAS.write_text(f"permit nopass {guest.name} as root\n")
+
+    def severity() -> str:
+        report = json.loads(run_command("check", "--json", "--offline", guest.name).stdout)
+        (found,) = (one for one in report["findings"] if one["id"] == "doas-no-password")
+        return str(found["severity"])
+
+    assert severity() == "note"
+    with asking("sudo", choice="always"):
+        assert severity() == "warning"
 
 
 def test_the_console_may_stay_open_and_programs_that_change_accounts_are_no_ways_in(guest: Guest) -> None:

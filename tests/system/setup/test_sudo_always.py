@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def test_it_names_who_would_be_denied_and_refuses_where_root_has_no_other_way_in
     rule.write_text("daemon ALL=(ALL) NOPASSWD: /usr/bin/true\n")
     rule.chmod(0o440)
     shadow, keys = Path("/etc/shadow"), Path("/root/.ssh/authorized_keys")
+    drop_in = Path("/etc/ssh/sshd_config.d/00-root.conf")
     content, key = shadow.read_text(), keys.read_bytes() if keys.exists() else None
     try:
         told = free.setup("sudo", "--always", "--dry-run")
@@ -108,11 +110,33 @@ def test_it_names_who_would_be_denied_and_refuses_where_root_has_no_other_way_in
         told = free.setup("sudo", "--always", ok=False)
         assert "root has neither a password nor a key" in told
         assert "error" not in free.setup("sudo", "--dry-run")
+        keys.parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(f"{free.sshd.client_key}.pub", keys)
+        drop_in.write_text("PermitRootLogin no\n")
+        assert "root has neither" in free.setup("sudo", "--always", ok=False)
+        drop_in.write_text("PermitRootLogin prohibit-password\n")
+        assert "root has neither" not in free.setup("sudo", "--always", "--dry-run")
     finally:
         shadow.write_text(content)
         rule.unlink()
+        drop_in.unlink(missing_ok=True)
+        keys.unlink(missing_ok=True)
         if key is not None:
             keys.write_bytes(key)
+
+
+def test_it_warns_of_rules_and_plug_ins_that_it_cannot_read(free: Administrator) -> None:
+    nsswitch, configuration = Path("/etc/nsswitch.conf"), Path("/etc/sudo.conf")
+    kept = {file: file.read_bytes() if file.exists() else None for file in (nsswitch, configuration)}
+    try:
+        for file, line in ((nsswitch, "sudoers: files sss"), (configuration, "plugin my_audit mine.so")):
+            file.write_bytes((kept[file] or b"") + f"{line}\n".encode())
+        told = " ".join(free.setup("sudo", "--always", "--dry-run").split())
+        assert "the rules from sss are not read, in which an option could lead past the phone" in told
+        assert "this line of /etc/sudo.conf is not known: plugin my_audit mine.so" in told
+    finally:
+        for file, content in kept.items():
+            file.unlink() if content is None else file.write_bytes(content)
 
 
 @pytest.mark.parametrize("arguments", [("su", "--always"), ("sshd", "--no-always")])

@@ -105,6 +105,49 @@ def test_settings_of_included_files_and_of_targets_are_read(tmp_path: Path) -> N
     assert sudoers.read(tmp_path / "sudoers").services == ("a", "sudo-i", "b")
 
 
+PLUGINS = """\
+# Plugin commented_out other.so
+Plugin sudoers_policy sudoers.so sudoers_file={file}
+plugin sudoers_audit /usr/libexec/sudo/sudoers.so
+Path noexec /usr/libexec/sudo/sudo_noexec.so
+  Plugin   my_policy\tmine.so   argument # a comment
+PLUGIN sudoers_policy other_sudoers.so
+Plugin sudoers_policy \\
+    continued.so
+"""
+
+
+def test_plug_ins_of_sudo_other_than_its_own_are_known_however_they_are_written(tmp_path: Path) -> None:
+    configuration, file = tmp_path / "sudo.conf", tmp_path / "sudoers"
+    configuration.write_text(PLUGINS.format(file=file))
+    assert sudoers.other_plugins(configuration) == [
+        "Plugin my_policy mine.so argument # a comment",
+        "PLUGIN sudoers_policy other_sudoers.so",
+        "Plugin sudoers_policy continued.so",
+    ]
+    assert sudoers._in_force(configuration) == file
+    configuration.write_text(f"plugin sudoers_policy \\\n sudoers.so sudoers_file={file}\n")
+    assert sudoers._in_force(configuration) == file
+    configuration.unlink()
+    assert (sudoers.other_plugins(configuration), sudoers._in_force(configuration)) == ([], sudoers.SUDOERS)
+
+
+@pytest.mark.parametrize(
+    ("line", "sources"),
+    [
+        ("sudoers: files", []),
+        ("sudoers:files [SUCCESS=return] sss # ldap", ["sss"]),
+        (" sudoers:\tldap files", ["ldap"]),
+        ("# sudoers: sss", []),
+        ("passwd: files sss", []),
+    ],
+)
+def test_sources_of_rules_other_than_files_are_known(tmp_path: Path, line: str, sources: list[str]) -> None:
+    nsswitch = tmp_path / "nsswitch.conf"
+    nsswitch.write_text(f"{line}\n")
+    assert sudoers.directories(nsswitch) == sources
+
+
 def test_what_cannot_be_read_is_an_error_and_never_without_lines(tmp_path: Path) -> None:
     with pytest.raises(SudoersRejected, match="syntax error"):
         read(tmp_path, "this is no line")
