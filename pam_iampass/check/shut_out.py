@@ -60,7 +60,7 @@ def shut_out(service: str, config: Path, demanded: str = "") -> dict[str, list[s
 
 
 def root_gets_in() -> bool:
-    """Whether root can log in without sudo: with a password at the console, or to a shell by a key that sshd accepts."""
+    """Whether root can log in without sudo: with a password at the console, or to a shell by a key in sshd."""
     if passwords().get("root", False):
         return True
     try:

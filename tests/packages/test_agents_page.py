@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pexpect
 import pytest
 
@@ -55,7 +53,7 @@ def ready(machine: Booted, administrator: Administrator, people: People, page: T
 
 
 @pytest.fixture
-def cursor(machine: Booted, ready: Administrator) -> Iterator[str]:
+def cursor(machine: Booted, ready: Administrator) -> str:
     """Where the journal was when the test began, with no phone in backoff."""
     forget(machine)
     return machine.cursor()

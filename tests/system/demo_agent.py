@@ -1,4 +1,4 @@
-"""The scene of `make demo` with the account of an AI agent: its owner sees each command, denies one and approves one."""
+"""The scene of `make demo` with the account of an AI agent: its owner sees each command, denies one, approves one."""
 
 from __future__ import annotations
 
