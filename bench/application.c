@@ -1,4 +1,5 @@
 /* A PAM application that prints the cost of one PAM call: application SERVICE USER PHASE
+ * With the service `sudo` it is a set-uid program that USER has called, else it is like sshd in the account phase.
  * Prints: PAM code, CPU in microseconds, wall time in microseconds, peak of resident memory in KiB. */
 #include <security/pam_appl.h>
 #include <stdbool.h>
@@ -57,10 +58,12 @@ int main(int argc, char **argv)
 
 	if (argc != 4)
 		return 2;
-	const bool account = strcmp(argv[3], "acct_mgmt") == 0;
+	const bool account = strcmp(argv[3], "acct_mgmt") == 0, sudo = strcmp(argv[1], "sudo") == 0;
 	long long cpu = microseconds(CLOCK_PROCESS_CPUTIME_ID), wall = microseconds(CLOCK_MONOTONIC);
 	int code = pam_start(argv[1], argv[2], &conversation, &handle);
-	if (code == PAM_SUCCESS && account)
+	if (code == PAM_SUCCESS && sudo)
+		code = pam_set_item(handle, PAM_RUSER, argv[2]);
+	if (code == PAM_SUCCESS && account && !sudo)
 		code = pam_putenv(handle, "SSH_AUTH_INFO_0="); /* as in sshd: elsewhere the module ignores this phase */
 	if (code == PAM_SUCCESS)
 		code = call(handle, argv[3]);

@@ -25,16 +25,20 @@ class Application:
     """A small PAM application (`application.c`) that measures itself."""
 
     def __init__(self, folder: Path) -> None:
-        self._program = folder / "application"
+        self.program = folder / "application"
         source = Path(__file__).with_name("application.c")
-        subprocess.run(["cc", "-O2", "-Wall", "-o", str(self._program), str(source), "-lpam"], check=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-o", str(self.program), str(source), "-lpam"], check=True)
 
     def call(self, service: str, user: str, phase: str) -> Cost:
         """Call PAM once in its own process."""
-        command = [str(self._program), service, user, phase]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        code, cpu, wall, peak = (int(word) for word in output.split())
-        return Cost(code, cpu / 1000, wall / 1000, peak)
+        command = [str(self.program), service, user, phase]
+        return cost_of(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def cost_of(output: str) -> Cost:
+    """What the application has printed."""
+    code, cpu, wall, peak = (int(word) for word in output.split())
+    return Cost(code, cpu / 1000, wall / 1000, peak)
 
 
 @dataclass

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from bench import (
+    always,
     applications,
     exempt,
     fleet,
@@ -56,6 +57,7 @@ def main() -> None:
             sections = applications.measure(
                 application, folder, duo.configuration("pam_duo.conf"), 5 if quick else 40
             )
+            sections.append(always.measure(application, sandbox, machine, 5 if quick else 40))
             sections.append(tables.measure(machine, 5 if quick else 40))
             machine.write_users(table)
             sections.append(_ssh_logins(folder, 8 if quick else 60))
@@ -133,6 +135,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
         setcred,
         opening,
         closing,
+        each_command,
         table,
         _ssh,
         whole,
@@ -259,6 +262,7 @@ def bounds(sections: list[Section]) -> list[tuple[str, float, float]]:
             / value(calls, upstream.ROW.format(way=upstream.EXECUTOR, **upstream.FASTEST), "CPU ms"),
             0.7,
         ),
+        *always.bounds(each_command),
         *fleet.bounds(*gateways),
         *floods.bounds(flooded),
         ("100,000 users over 10: one file, ms", value(table, "users.yaml", largest), 5),

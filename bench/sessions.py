@@ -70,13 +70,7 @@ def measure(sandbox: Sandbox, count: int, pending: int, seconds: float, rounds: 
 @contextmanager
 def _agent(sandbox: Sandbox, sessions: list[KeptSession]) -> Iterator[int]:
     """An agent that keeps these sessions and polls them; its process id."""
-    os.seteuid(pwd.getpwnam("_iampass").pw_uid)
-    database = Database()
-    store = SessionStore(database)
-    for kept in sessions:
-        store.write(kept)
-    database.close()
-    os.seteuid(0)
+    store(sessions)
     began = time.monotonic()
     with RunningAgent() as agent:
         sandbox.auto = "approve"
@@ -84,6 +78,21 @@ def _agent(sandbox: Sandbox, sessions: list[KeptSession]) -> Iterator[int]:
         if sessions:
             wait_until(lambda: _polls(sandbox, began), "no session was polled", 120.0)
         yield agent.pid()
+    forget()
+
+
+def store(sessions: list[KeptSession]) -> None:
+    """Have the next agent keep these sessions."""
+    os.seteuid(pwd.getpwnam("_iampass").pw_uid)
+    database = Database()
+    for kept in sessions:
+        SessionStore(database).write(kept)
+    database.close()
+    os.seteuid(0)
+
+
+def forget() -> None:
+    """Have the next agent know nothing of earlier ones."""
     for file in Path(paths.STATE).parent.glob("state.db*"):
         file.unlink()
 
