@@ -7,6 +7,7 @@ the line around or hides itself. A template that must keep a value as it is, as 
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from pam_iampass.portal.words import ASKERS, ENTRIES, HELPDESK, OUTCOMES, STATES
 from pam_iampass.text import clean
 
 _LONGEST = 2000
+_PART = re.compile(r"(?<=[._@:/-])(?=\w)")
+"""Where a line may end within a name."""
 _BROWSERS = {"Edg": "Edge", "Firefox": "Firefox", "Chrome": "Chrome", "Safari": "Safari"}
 _SYSTEMS = {
     "iPhone": "iPhone",
@@ -40,7 +43,7 @@ def environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment}
+    made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment, "name": name}
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
     made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK}
     made.globals |= {"purpose": purpose, "reason": reason, "told": told}
@@ -52,6 +55,12 @@ def _finalize(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return clean(value, _LONGEST)
     return "" if value is None else value
+
+
+def name(text: str) -> Markup:
+    """Return a name or an address whose parts stay whole: a line may end behind a dot, but not within a word."""
+    parts = (Markup("{}").format(part) for part in _PART.split(clean(text, _LONGEST)))
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(parts))
 
 
 def moment(time: datetime | str | None, *, is_exact: bool = False) -> Markup:

@@ -82,9 +82,85 @@ def _require_good(page: Page) -> None:
     for viewport in (WIDE, SMALL):
         page.set_viewport_size(viewport)
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            require_accessible(page, colors_only=scheme == "dark")
+        for scheme, forced in (("light", "none"), ("dark", "none"), ("light", "active"), ("dark", "active")):
+            page.emulate_media(color_scheme=scheme, forced_colors=forced)
+            require_accessible(page, colors_only=(scheme, forced) != ("light", "none"))
+
+
+NAMES = ("database-primary.internal.example.com", "kubernetes-controlplane-03.dc2.example.com")
+PERSON = "maximiliane.oberhuber-schwarzenegger"
+_TORN = """() => {
+  const torn = [], texts = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const text = texts.currentNode;
+    if (text.parentElement.closest('code, select, script, .unseen')) continue;
+    for (const { 0: word, index } of text.data.matchAll(/[\\p{L}\\p{N}]+/gu)) {
+      const range = document.createRange();
+      range.setStart(text, index);
+      range.setEnd(text, index + word.length);
+      if (new Set([...range.getClientRects()].map(({ top }) => top)).size > 1) torn.push(word);
+    }
+  }
+  return torn;
+}"""
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/people", f"/people/{PERSON}", "/now", "/hosts", f"/hosts/{NAMES[0]}", "/log"]
+)
+def test_no_word_of_a_name_is_torn_and_ten_logins_fit_on_a_small_screen(
+    gateway: ScriptedGateway, open_page: OpenPage, path: str
+) -> None:
+    gateway.rings = [ringing(host=NAMES[0], caller=PERSON)]
+    gateway.rows["sessions"] = [
+        login(str(number), host=NAMES[number % 2], remote="2001:db8:85a3::8a2e:370:7334", caller=PERSON)
+        for number in range(10)
+    ]
+    gateway.rows["hosts"] = [{**row, "name": name} for row, name in zip(ROWS["hosts"], NAMES)]
+    gateway.rows["people"] = [{**ROWS["people"][0], "user": PERSON, "groups": ["administrators-of-databases"]}]
+    gateway.rows["records"] = [{**row, "host": NAMES[0], "person": PERSON} for row in ROWS["records"]]
+    page = opened(open_page, gateway, path)
+    page.evaluate("() => document.querySelectorAll('details').forEach((each) => (each.open = true))")
+    for width in (320, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate(_TORN) == [], width
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), width
+
+
+def test_on_a_small_screen_ten_logins_hide_neither_what_ends_them_nor_the_phone(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rings, gateway.rows["sessions"] = (), [login(str(number)) for number in range(10)]
+    page = opened(open_page, gateway, "/", viewport=SMALL)
+    logins = page.locator("#logins .tree").bounding_box()
+    end = page.get_by_text("End all 10 logins").bounding_box()
+    assert logins is not None and end is not None
+    assert end["y"] < logins["y"]
+    page.get_by_role("link", name="Phone, recovery codes and passkeys").click()
+    expect(page.get_by_role("heading", name="Phone", exact=True)).to_be_in_viewport()
+    page.set_viewport_size(WIDE)
+    expect(page.get_by_role("link", name="Phone, recovery codes and passkeys")).to_be_hidden()
+
+
+def test_with_forced_colors_the_page_that_is_open_and_the_parts_of_the_plot_can_be_told_apart(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    for scheme in ("light", "dark"):
+        page = opened(open_page, gateway, "/log", forced_colors="active", color_scheme=scheme)
+        here, elsewhere = (
+            page.locator(f"nav a{which}").first.evaluate("(link) => getComputedStyle(link).textDecorationLine")
+            for which in ("[aria-current]", ":not([aria-current])")
+        )
+        assert (here, elsewhere) == ("underline", "none")
+        bars, legend, ground = page.evaluate(
+            "() => { const style = (element, part) => getComputedStyle(element, part);"
+            " const looks = ['.yes', '.quiet', '.no'];"
+            " return [looks.map((look) => style(document.querySelector(`.plot rect${look}`)).fill),"
+            " looks.map((look) => style(document.querySelector(`.legend ${look}`), '::before').backgroundColor),"
+            " style(document.body).backgroundColor]; }"
+        )
+        assert len({*bars, ground}) == 4
+        assert legend == bars
 
 
 def test_a_login_is_ended_by_keyboard(gateway: ScriptedGateway, open_page: OpenPage) -> None:
@@ -181,6 +257,57 @@ def test_logins_appear_and_end_by_themselves_and_what_is_unfolded_and_focused_st
     expect(page.get_by_text("You have no open logins")).to_be_visible()
 
 
+def test_where_what_had_the_focus_has_ended_the_title_above_has_it_and_the_end_is_announced(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.rings, gateway.rows["sessions"] = [ringing()], [login("1"), login("2", host="web.example.com")]
+    page = opened(open_page, gateway, "/")
+    said = page.locator("#announcement")
+    page.get_by_role("button", name="That is not me").first.focus()
+    gateway.ring({**ringing(), "status": "denied", "seconds_left": 1})
+    expect(page.locator("#rings-title")).to_be_focused()
+    page.locator(".request a").focus()  # the card goes a second later
+    expect(page.locator(".request")).to_have_count(0)
+    expect(page.locator("#rings-title")).to_be_focused()
+    page.locator("#session_end-of-2 summary").focus()
+    gateway.rows["sessions"] = [login("1")]
+    gateway.ring()
+    expect(page.locator("#logins-title")).to_be_focused()
+    expect(said).to_have_text("alice on web.example.com: ended.")
+
+    many = [login(str(number), host=f"web{number}.example.com") for number in range(5)]
+    gateway.rows["sessions"] = many
+    page = opened(open_page, gateway, "/now")
+    said = page.locator("#announcement")
+    page.locator("#host-of-4").focus()
+    gateway.rows["sessions"] = many[:4]
+    _shown_again(page)
+    expect(page.get_by_role("heading", name="Now")).to_be_focused()
+    expect(said).to_have_text("alice on web4.example.com: ended.")
+    page.locator("#person-of-0").focus()
+    gateway.rows["sessions"] = many[:1]
+    _shown_again(page)
+    expect(said).to_have_text(
+        " ".join(f"alice on web{number}.example.com: ended." for number in range(1, 4))
+    )
+    expect(page.locator("#person-of-0")).to_be_focused()
+    gateway.rows["sessions"] = many
+    _shown_again(page)
+    expect(page.locator("[data-login]")).to_have_count(5)
+    gateway.rows["sessions"] = ()
+    _shown_again(page)
+    expect(said).to_have_text("5 logins have ended.")
+
+
+def test_records_that_are_read_by_keyboard_stay(gateway: ScriptedGateway, open_page: OpenPage) -> None:
+    page = opened(open_page, gateway, f"/hosts/{HOST}")
+    copy, link = page.get_by_role("button", name="Copy the id"), page.locator("#past .records a").first
+    for focused in (copy, link):
+        focused.focus()
+        _shown_again(page)
+        expect(focused).to_be_focused()
+
+
 def _shown_again(page: Page) -> None:
     """As after the reader has looked at another tab: the page asks for its parts at once."""
     with page.expect_response(page.url):
@@ -249,6 +376,8 @@ def test_an_id_is_copied(gateway: ScriptedGateway, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Copy the id").first.click()
     expect(page.get_by_role("button", name="Copied")).to_have_count(1)
     assert page.evaluate("() => navigator.clipboard.readText()") == ROWS["hosts"][1]["id"]
+    page = opened(open_page, gateway, f"/hosts/{NEW}", java_script_enabled=False)
+    expect(page.locator(".copy").first).to_be_hidden()
 
 
 def test_where_a_sign_in_has_ended_there_is_a_link_to_sign_in_again(

@@ -37,11 +37,12 @@ setInterval(() => {
 function showWhatIsOver(within) {
   for (const card of within.querySelectorAll("[data-over]")) {
     setTimeout(() => {
-      const before = places();
+      const before = places(), title = titleOfFocus();
       const empty = card.closest("section")?.querySelector(".empty");
       card.remove();
       if (empty) empty.hidden = document.querySelector(".request") !== null;
       noteMoves(before);
+      keepFocus(title);
     }, 1000 * card.dataset.over);
   }
 }
@@ -63,9 +64,36 @@ document.addEventListener("submit", (event) => {
   event.stopImmediatePropagation();
   event.target.querySelector("[role=status]").textContent = "This request has just moved here. Read it, then press again.";
 }, true);
-let beforeSwap = places();
-document.addEventListener("htmx:beforeSwap", () => { beforeSwap = places(); });
-document.addEventListener("htmx:afterSwap", () => noteMoves(beforeSwap));
+
+// If the element with the focus is gone, the title of its part of the page gets the focus.
+const titleOfFocus = () => document.activeElement?.closest("[aria-labelledby]")?.getAttribute("aria-labelledby");
+function keepFocus(id) {
+  if (!id || document.activeElement !== document.body) return;
+  const title = document.getElementById(id);
+  const next = title?.offsetParent ? title : document.querySelector("main h1"); // an empty part is hidden
+  next.tabIndex = -1;
+  next.focus({ preventScroll: true });
+}
+
+// A screen reader says which logins have ended.
+const announcement = document.getElementById("announcement");
+const openLogins = () => new Map([...document.querySelectorAll("[data-login]")].map(({ dataset: { login, of } }) => [login, of]));
+function sayWhatEnded(before) {
+  const now = openLogins(), ended = [...before].filter(([id]) => !now.has(id)).map(([, of]) => `${of}: ended.`);
+  if (!ended.length) return;
+  if (!rings()) announcement.textContent = ""; // elsewhere, the answer has its text
+  announcement.append(ended.length > 3 ? `${ended.length} logins have ended.` : ended.join(" "));
+}
+
+let before = null; // as the page is before an answer changes it
+document.addEventListener("htmx:beforeSwap", () => { before = { places: places(), title: titleOfFocus(), logins: openLogins() }; });
+document.addEventListener("htmx:afterSwap", () => {
+  if (!before) return;
+  noteMoves(before.places);
+  keepFocus(before.title);
+  sayWhatEnded(before.logins);
+  before = null;
+});
 
 // The number of requests in the title, where the page shows them, and whether there are any in the icon.
 const ownTitle = document.title.replace(/^\(\d+\) /, "");
@@ -77,6 +105,7 @@ function countRequests() {
   icon.href = number ? icon.dataset.asks : icon.dataset.quiet;
 }
 
+document.documentElement.toggleAttribute("data-copies", Boolean(navigator.clipboard));
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
   if (!button) return;
@@ -90,7 +119,6 @@ function begin(within) {
   showTimes(within);
   showWhatIsOver(within);
   countRequests();
-  for (const button of within.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
 }
 begin(document);
 document.addEventListener("htmx:load", ({ detail: { elt } }) => begin(elt));
@@ -111,10 +139,10 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
 document.addEventListener("visibilitychange", () => { if (document.hidden && rings()) htmx.trigger(rings(), "htmx:abort"); });
 
 // A part stays as it is while somebody does something in it: an act that is under way, a text that is being typed, or
-// records further down that are being read.
+// records that are being read, further down or by keyboard.
 function isInUse(part) {
   const isRead = part.querySelector(".records") && part.getBoundingClientRect().top < 0;
-  return isRead || part.querySelector("details[open] [role=status]:not(:empty), input:focus, select:focus");
+  return isRead || part.querySelector("details[open] [role=status]:not(:empty), input:focus, select:focus, .records :focus");
 }
 
 // What takes the place of a part has the same acts unfolded, and htmx gives the focus to what has the same id.
