@@ -130,9 +130,9 @@ def test_hostile_texts_change_nothing_of_any_page(gateway: ScriptedGateway, role
         shown.append([gateway.get(path) for path in [*paths, "/rings", f"/log?person={quote(name, '')}"]])
     for plain, hostile in zip(*shown):
         assert (plain.status, hostile.status) == (200, 200)
-        assert [(tag, [*found]) for tag, found in hostile.elements] == [
+        assert [(tag, [*found]) for tag, found in hostile.elements if tag != "wbr"] == [
             (tag, [*found]) for tag, found in plain.elements
-        ]
+        ], "in a name, lines may end at some places"
         assert hostile.words.isprintable()
         assert all(link.startswith(("/", "#")) for link in hostile.links)
 
