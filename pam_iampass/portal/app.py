@@ -31,6 +31,7 @@ from pam_iampass.portal.visit import (
     VISIT,
     Handler,
     asks_by_itself,
+    compressed,
     cookie_of,
     form_of,
     is_from_elsewhere,
@@ -253,8 +254,11 @@ class _Asset:
 
     async def respond(self, request: web.Request) -> web.Response:
         kept = _FOR_A_YEAR if request.path_qs == self.address else "no-cache"
-        return web.Response(
-            body=self._body, content_type=self._type, charset="utf-8", headers={"Cache-Control": kept}
+        return compressed(
+            request,
+            web.Response(
+                body=self._body, content_type=self._type, charset="utf-8", headers={"Cache-Control": kept}
+            ),
         )
 
 

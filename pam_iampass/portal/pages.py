@@ -23,7 +23,7 @@ from pam_iampass.fleet.records import RecordRow
 from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.plot import HOURS, plot
-from pam_iampass.portal.visit import Handler, Visit, page
+from pam_iampass.portal.visit import Handler, Visit, compressed, page
 from pam_iampass.portal.words import ASKERS, PHONES, WORDS
 from pam_iampass.text import csv_cell
 
@@ -133,6 +133,12 @@ def _address(request: web.Request, **changes: str) -> str:
 
 def _page(request: web.Request, template: str, **context: Any) -> web.Response:
     return page(request, template, query=Row(request.query), **context)
+
+
+def _list(request: web.Request, template: str, **context: Any) -> web.Response:
+    """A page without acts. Without a search it is compressed."""
+    answer = _page(request, template, **context)
+    return answer if request.query_string else compressed(request, answer)
 
 
 # What whoever has signed in has
@@ -264,7 +270,7 @@ async def people(request: web.Request, visit: Visit) -> web.Response:
     is_more = found.more or len(found.rows) > PAGE
     older = _address(request, after=rows[-1]["user"]) if is_more else None
     not_helped = WORDS["NOT_HELPED"] if _sees_only_helped(visit) else None
-    return _page(
+    return _list(
         request, "people.html", people=rows, following=older, problem=found.problem, not_helped=not_helped
     )
 
@@ -353,7 +359,7 @@ async def hosts(request: web.Request, visit: Visit) -> web.Response:
     first = int(after) if (after := query.get("from", "")).isdecimal() and len(after) < 6 else 0
     rest = _address(request, **{"from": str(first + PAGE)}) if len(wanted) > first + PAGE else None
     rows = wanted[first : first + PAGE]
-    return _page(request, "hosts.html", hosts=rows, groups=groups, number=len(wanted), following=rest)
+    return _list(request, "hosts.html", hosts=rows, groups=groups, number=len(wanted), following=rest)
 
 
 async def host(request: web.Request, visit: Visit) -> web.Response:
@@ -400,7 +406,7 @@ async def log(request: web.Request, visit: Visit) -> web.Response:
     )
     has_older = found.rows and not query.get("session")
     older = _address(request, until=_oldest(found.rows)) if has_older else None
-    return _page(
+    return _list(
         request,
         "log.html",
         records=found.rows,

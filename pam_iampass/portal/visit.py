@@ -107,6 +107,15 @@ def page(
     return web.Response(text=text, status=status, content_type="text/html")
 
 
+def compressed(request: web.Request, answer: web.Response) -> web.Response:
+    """The answer, compressed if the browser takes gzip. It must have no code, link or token, and show nothing of what
+    the request has said: from the lengths of such answers, an attacker would learn what is in them (BREACH)."""
+    answer.headers["Vary"] = "Accept-Encoding"
+    if "gzip" in request.headers.get("Accept-Encoding", ""):
+        answer.enable_compression(web.ContentCoding.gzip)
+    return answer
+
+
 async def ask(request: web.Request, call: Call[A], token: str | None = None) -> A:
     """The gateway's answer to a call without a token, or with one that may be made up. Such calls wait in a line of
     their address; calls with a token that was found lately do not. Raises GatewayError."""

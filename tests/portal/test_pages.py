@@ -737,3 +737,26 @@ def test_durations_and_browsers_are_shown_in_few_words() -> None:
         "curl/8",
         "a browser",
     ]
+
+
+def test_lists_and_files_are_compressed_but_no_page_with_a_search_an_act_a_code_or_a_link(
+    gateway: ScriptedGateway,
+) -> None:
+    gateway.roles, gateway.result = ROLES["admin"], {"codes": ["abcd-efgh-jkmn"], "url": None, "ends_at": None}
+    visitor, gzip = gateway.visitor, {"Accept-Encoding": "gzip, deflate, br"}
+    lists = {"/people", "/hosts", "/log"}
+    searches = [f"{path}?x=abcd" for path in lists]
+    for path in [*PAGES, *searches, "/rings", "/attention", "/sign-in", "/link", "/nothing", "/hosts/none"]:
+        answer = visitor.get(path, **gzip)
+        is_compressed = answer.headers["Content-Encoding"] == "gzip"
+        assert is_compressed == (path in lists), path
+        assert not is_compressed or int(answer.headers["Content-Length"]) < len(answer.text) / 2
+        assert not is_compressed or "/act/" not in answer.text
+    codes = visitor.post("/act/recovery_new", {"person": "bob"}, **gzip)
+    assert "abcd-efgh-jkmn" in codes.text
+    assert codes.headers["Content-Encoding"] is None
+    for address in re.findall('(?:src|href)="(/static/[^"]*)"', visitor.get("/log").text):
+        for options in (gzip, {}):
+            answer = visitor.get(address, **options)
+            assert answer.headers["Content-Encoding"] == ("gzip" if options else None)
+            assert answer.headers["Vary"] == "Accept-Encoding"

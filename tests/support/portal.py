@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import html
 import http.client
 import json
@@ -125,7 +126,10 @@ class Visitor:
         try:
             connection.request(method, path, body, {**({"Cookie": cookie} if cookie else {}), **headers})
             response = connection.getresponse()
-            answer = Answer(response.status, response.headers, response.read().decode())
+            body = response.read()
+            if response.headers["Content-Encoding"] == "gzip":
+                body = gzip.decompress(body)
+            answer = Answer(response.status, response.headers, body.decode())
         finally:
             connection.close()
         for name, said in answer.cookies.items():
