@@ -187,6 +187,7 @@ class PersonRow(TypedDict, total=False):
     status: ToAll[str]
     changed_at: ToStaff[datetime | None]
     is_helped: Annotated[bool, HELPDESK, ADMIN]
+    caller_verified: Annotated[datetime | None, HELPDESK, ADMIN]
 
 
 class LimitsRow(TypedDict, total=False):

@@ -33,6 +33,7 @@ class RecordRow(TypedDict, total=False):
     reason: ToAll[str]
     until: ToAll[str]
     known_by: ToAll[str]
+    caller_verified: ToAll[str]
     sudo_user: ToAuditors[str]
     tty: ToAuditors[str]
     lost: ToAuditors[str]

@@ -34,7 +34,7 @@ class Link(Result):
 
 @dataclass(frozen=True)
 class Verified(Result):
-    answer: Annotated[str, "`approved` (the caller is this person), `denied` or `over`"]
+    answer: Annotated[str, "`approved` (by the holder of the phone), `denied` or `over`"]
     reason: Annotated[str, "why no phone was asked; empty if the phone was asked"]
 
 

@@ -42,7 +42,8 @@ def _verified(result: Mapping[str, Any]) -> str:
         why = REASONS.get(result["reason"]) or "the request failed"
         return f"No phone got a request: {why}. You do not know who is calling."
     return {
-        "approved": "The person who holds this phone approved the request.",
+        "approved": "The person who holds this phone approved the request. For ten minutes, the page of this person "
+        "and the records of what you do for them say so.",
         "denied": "The person who holds this phone denied the request.",
     }.get(result["answer"], "Nobody answered on the phone in time. You do not know who is calling.")
 
@@ -139,8 +140,9 @@ class DeclineSession(OfPerson[Ended]):
 )
 @dataclass(frozen=True)
 class VerifyCaller(OfPerson[Verified]):
-    """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two
-    at the latest."""
+    """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two at the latest.
+    For ten minutes after an approval, the records of acts for this person in the same sign-in say when it was
+    (`caller_verified`), unless the phone is reported lost. The approval permits nothing else."""
 
 
 # Views

@@ -36,10 +36,10 @@ from pam_iampass.gateway.acts.phones import NewPhone, ReportLostPhone
 from pam_iampass.gateway.acts.requests import DisownSession, VerifyCaller
 from pam_iampass.gateway.acts.sessions import EndSessions
 from pam_iampass.gateway.acts.views import show_people, show_records, show_sessions
-from pam_iampass.gateway.base.connection import UnknownOutcome
+from pam_iampass.gateway.base.connection import Connection, UnknownOutcome
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.reasons import RefusedStart
-from pam_iampass.gateway.base.records import Filter
+from pam_iampass.gateway.base.records import Filter, reason_of
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.people import people
@@ -393,6 +393,123 @@ def test_the_same_act_at_the_same_time_is_done_once_and_both_are_told_what_came_
         sandbox.approve(sandbox.wait_for_request("token-of-ben"))
         assert {each.result(PATIENCE)["answer"] for each in told} == {"approved"}
     assert len(running.rows("SELECT 1 FROM session WHERE person = 'ben'")) == 1
+
+
+def verify(running: RunningGateway, sandbox: Sandbox, browser: Browser, name: str, what: str) -> None:
+    """Have a caller asked on the phone, who does this there."""
+    with ThreadPoolExecutor() as pool:
+        performed = pool.submit(browser.do, VerifyCaller(name))
+        getattr(sandbox, what)(sandbox.wait_for_request(f"token-of-{name}"))
+        performed.result(PATIENCE)
+    assert marked(running, browser, name) == [what == "approve"]
+
+
+def marked(running: RunningGateway, browser: Browser, *names: str) -> list[bool]:
+    """Whether the page of each person, and the record of an act for them, say that they approved on the phone."""
+    found = []
+    for name in names:
+
+        async def shown(gateway: Gateway, connection: Connection, name: str = name) -> datetime | None:
+            actor = await sign_ins.actor(gateway, connection, browser.token, REMOTE)
+            (row,), _ = await show_people(gateway, connection, actor, name)
+            return row.get("caller_verified")
+
+        at = running.transaction(shown)
+        browser.do(EndBypasses(name))
+        record = running.records[-1]
+        assert record["what"] == "bypass_end"
+        assert record.get("caller_verified") == (at and at.isoformat())
+        found.append(at is not None)
+    return found
+
+
+@pytest.fixture
+def dan(running: RunningGateway) -> Browser:
+    """The help desk."""
+    return browser_of(running, "dan", by_root=True)
+
+
+def test_a_caller_who_approved_on_the_phone_is_marked_for_this_operator_sign_in_and_person(
+    running: RunningGateway, zoe: Browser, dan: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    elsewhere = again(running, dan)
+    verify(running, sandbox, dan, "ben", "approve")
+    assert marked(running, dan, "ben", "ann") == [True, False]
+    assert marked(running, elsewhere, "ben") == [False]
+    assert marked(running, zoe, "ben") == [False]
+    dan.do(ReportLostPhone("ben"))
+    (lost,) = (
+        record for record in running.records if record.get("what") == "phone_lost" and "caller" in record
+    )
+    assert "; the caller approved on the phone at " in reason_of(lost), "it was true when the act began"
+
+
+def test_the_mark_of_a_caller_ends_after_ten_minutes(
+    running: RunningGateway, dan: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    verify(running, sandbox, dan, "ben", "approve")
+    at = running.rows("SELECT at FROM verified")[0]["at"]
+    rewrite(running, "verified", "person", "ben", at=at - timedelta(minutes=9))
+    assert marked(running, dan, "ben") == [True]
+    rewrite(running, "verified", "person", "ben", at=at - timedelta(minutes=10))
+    assert marked(running, dan, "ben") == [False]
+
+
+@pytest.mark.parametrize("by", ["dan", "ben"])
+def test_the_mark_of_a_caller_ends_when_the_phone_is_reported_lost(
+    running: RunningGateway, dan: Browser, sandbox: Sandbox, by: str
+) -> None:
+    sandbox.add_user("token-of-ben")
+    verify(running, sandbox, dan, "ben", "approve")
+    if by == "ben":
+        browser_of(running, "ben").do_without_touch(ReportLostPhone("ben"))
+    else:
+        dan.do(ReportLostPhone("ben"))
+    assert marked(running, dan, "ben") == [False]
+
+
+def test_a_caller_who_denies_the_next_request_is_marked_no_more(
+    running: RunningGateway, dan: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    verify(running, sandbox, dan, "ben", "approve")
+    verify(running, sandbox, dan, "ben", "deny")
+
+
+def test_a_marked_caller_spares_an_operator_nothing(
+    running: RunningGateway, dan: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    verify(running, sandbox, dan, "ben", "approve")
+    with pytest.raises(ProofRefused):
+        dan.do_without_touch(EndBypasses("ben"))
+    regroup(running, "ben", "staff", "vip")
+    with pytest.raises(NotPermitted):
+        dan.do_without_touch(EndBypasses("ben"))
+
+
+def test_no_row_that_a_gateway_has_not_written_marks_a_caller(
+    running: RunningGateway, dan: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    verify(running, sandbox, dan, "ben", "approve")
+    running.rows("UPDATE verified SET person = 'ann'")
+    assert marked(running, dan, "ann", "ben") == [False, False]
+
+
+def test_a_caller_is_verified_also_if_the_sign_in_ends_meanwhile(
+    running: RunningGateway, dan: Browser, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-ben")
+    with ThreadPoolExecutor() as pool:
+        performed = pool.submit(dan.do, VerifyCaller("ben"))
+        request = sandbox.wait_for_request("token-of-ben")
+        running.rows("DELETE FROM sign_in")
+        sandbox.approve(request)
+        assert performed.result(PATIENCE).answer is Answer.APPROVED
+    assert running.rows("SELECT 1 FROM verified") == []
 
 
 def test_an_act_whose_id_stands_in_the_database_is_not_done(running: RunningGateway, zoe: Browser) -> None:

@@ -2999,7 +2999,7 @@ MUTANTS = {
         ),
         Mutant(
             "the record of an act names the administrator of the process",
-            "by=work.actor.fields,\n        host=work.host",
+            "by={**work.actor.fields, **verified},\n        host=work.host",
             "by=None,\n        host=work.host",
             "test_the_record_of_an_act_names_the_actor_and_how_they_are_known",
         ),
@@ -3504,6 +3504,12 @@ MUTANTS = {
             "if found.role in act.declared.touch:",
             "if found.role in act.declared.touch and by.touch is not None:",
             "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[zoe-root]",
+        ),
+        Mutant(
+            "a caller stays marked although the phone is lost",
+            "        await sign_ins.unmark_verified(connection, self.person)\n        ended",
+            "        ended",
+            "test_the_mark_of_a_caller_ends_when_the_phone_is_reported_lost[ben]",
         ),
         Mutant(
             "a role counts with a passkey that root has not made a link for",

@@ -636,6 +636,19 @@ def test_whether_a_caller_was_verified_is_the_title_in_words_colour_and_sign(
     assert shown.all("h1", "class") == [look]
 
 
+def test_a_caller_who_approved_on_the_phone_is_marked_on_their_page_and_in_the_records(
+    gateway: ScriptedGateway,
+) -> None:
+    gateway.roles = ("helpdesk",)
+    marked = "approved on the phone at 2026-12-03 10:31 UTC"
+    assert marked not in gateway.get("/people/bob").words
+    at = {"caller_verified": "2026-12-03T10:31:05+00:00"}
+    gateway.rows["people"] = [{**row, **at} for row in ROWS["people"]]
+    assert f"Caller{marked}" in gateway.get("/people/bob").words
+    gateway.rows["records"] = [{**row, **at} for row in ROWS["records"] if row["kind"] == "act"]
+    assert f"; the caller {marked}" in gateway.get("/log").words
+
+
 def test_the_code_for_a_lost_phone_is_shown_with_how_to_use_it_and_where(gateway: ScriptedGateway) -> None:
     gateway.result = {"codes": ["abcd-efgh-jkmn"]}
     sheet = gateway.act("code_for_lost_phone", person="alice")

@@ -247,11 +247,16 @@ async def first_outcome(gateway: Gateway, by: SignedIn, act: Act[Any]) -> Mappin
 
 async def _change(work: Work, act: Act[T]) -> T:
     """Make the changes, and write the record."""
+    verified = {}
+    if work.sign_in is not None and act.target is not None:
+        callers = await sign_ins.verified(work.gateway, work.connection, str(work.sign_in.id))
+        if act.target in callers:
+            verified = {"caller_verified": callers[act.target].isoformat()}
     done = await act.change(work)
     await records.act(
         work.connection,
         act.declared.name,
-        by=work.actor.fields,
+        by={**work.actor.fields, **verified},
         host=work.host,
         person=work.person,
         reason=work.reason,

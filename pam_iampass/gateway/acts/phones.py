@@ -63,6 +63,7 @@ class ReportLostPhone(declared.ReportLostPhone, Act[LostPhone]):
         await people.change(gateway, connection, self.person, invites=False, **lost)
         mine = work.sign_in if work.actor.name == self.person else None
         await sign_ins.end(connection, self.person, but=None if mine is None else mine.id, by=mine)
+        await sign_ins.unmark_verified(connection, self.person)
         ended = await add_ends_of(gateway, connection, self.person)
         bypassed = await bypasses.remove(connection, self.person)
         if self.end_codes:

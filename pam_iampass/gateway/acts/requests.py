@@ -17,10 +17,11 @@ from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import RefusedStart
 from pam_iampass.gateway.hosts import hosts
-from pam_iampass.gateway.people import steps
+from pam_iampass.gateway.people import people, steps
 from pam_iampass.gateway.requests import asking, own_requests, sessions, turns
 from pam_iampass.gateway.requests.own_requests import Answer, NotApproved
 from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.sign_in import sign_ins
 from pam_iampass.gateway.sign_in.actors import ActRefused
 from pam_iampass.login import throttle
 from pam_iampass.login.throttle import RequestResult
@@ -38,6 +39,8 @@ class VerifiedCaller:
     by: str
     """The name of the actor who has the person asked."""
     remote: str
+    sign_in: uuid.UUID | None = None
+    """That of the actor, for which a caller who approves is marked."""
     answer: Answer = Answer.OVER
     why: str = ""
     """Why no phone was asked; empty if one was."""
@@ -46,8 +49,12 @@ class VerifiedCaller:
 class VerifyCaller(declared.VerifyCaller, Act[VerifiedCaller]):
     async def change(self, work: Work) -> VerifiedCaller:
         await known(work.gateway, work.connection, self.person)
+        by = None
+        if work.sign_in is not None:
+            by = work.sign_in.id
+            await sign_ins.unmark_verified(work.connection, self.person, by)
         work.reason = "the phone is asked"
-        return VerifiedCaller(str(uuid.uuid4()), work.actor.name, work.actor.details.get("remote", ""))
+        return VerifiedCaller(str(uuid.uuid4()), work.actor.name, work.actor.details.get("remote", ""), by)
 
     async def after(self, gateway: Gateway, done: VerifiedCaller) -> VerifiedCaller:
         session = await own_requests.ask(
@@ -58,15 +65,19 @@ class VerifyCaller(declared.VerifyCaller, Act[VerifiedCaller]):
         if session.reason is not None:
             return replace(done, why=session.reason)
         answer = await self._wait(gateway, session, done.made_for)
-        if answer is Answer.APPROVED:
-            try:
-                async with gateway.database.transaction() as connection:
-                    connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (self.person,))
-                    await own_requests.spend(
+        async with gateway.database.transaction() as connection:
+            connection.later(people.LOCK, ([done.by, self.person],))
+            if done.sign_in is not None:  # another request of this sign-in may have been approved meanwhile
+                await sign_ins.unmark_verified(connection, self.person, done.sign_in)
+            if answer is Answer.APPROVED:
+                try:
+                    at = await own_requests.spend(
                         gateway, connection, session.id, self.person, _CALL, done.made_for
                     )
-            except NotApproved:
-                answer = Answer.OVER
+                except NotApproved:
+                    return replace(done, answer=Answer.OVER)
+                if done.sign_in is not None:
+                    await sign_ins.mark_verified(gateway, connection, done.sign_in, self.person, at)
         return replace(done, answer=answer)
 
     def told(self, done: VerifiedCaller) -> Verified:

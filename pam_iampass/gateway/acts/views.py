@@ -73,9 +73,15 @@ async def show_people(
     condition = f"starts_with(name, %s) AND name > %s AND {seen} AND {unseen}"
     found, tampered = await people.listing(gateway, connection, condition, begins, after, *values, most=most)
     not_helped = await _not_helped(connection, actor)
+    by = actor.details.get("sign_in")
+    verified = await sign_ins.verified(gateway, connection, by) if by else {}
     rows = []
     for person in found:
-        row: PersonRow = {**person_row(person), "is_helped": person.name not in not_helped}
+        row: PersonRow = {
+            **person_row(person),
+            "is_helped": person.name not in not_helped,
+            "caller_verified": verified.get(person.name),
+        }
         rows.append(PEOPLE.show(sees_all | roles_for(actor, person), row))
     return rows, tampered
 

@@ -188,13 +188,14 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
 
 
 def reason_of(fields: Mapping[str, str]) -> str:
-    """The reason of a record as administrators of this machine read it, with the invite that it is about, and until
-    when it lasts."""
-    invite = f"invite {fields['invite']}" if "invite" in fields else ""
-    until = ""
-    if "until" in fields:
-        until = f"until {datetime.fromisoformat(fields['until']).astimezone():%Y-%m-%d %H:%M:%S %Z}"
-    return "; ".join(filter(None, (invite, until, fields.get("reason", ""))))
+    """The reason of a record as administrators of this machine read it, with the invite that it is about, until when
+    it lasts, and when the caller of a help desk approved on the phone."""
+    known = {"invite": "invite {}", "until": "until {}", "reason": "{}"}
+    known["caller_verified"] = "the caller approved on the phone at {}"
+    said = {name: fields[name] for name in known if fields.get(name)}
+    for name in {"until", "caller_verified"} & said.keys():
+        said[name] = f"{datetime.fromisoformat(said[name]).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return "; ".join(known[name].format(value) for name, value in said.items())
 
 
 async def forget(connection: Connection, seconds: float) -> int:

@@ -138,6 +138,15 @@ CREATE TABLE sign_in (
 CREATE INDEX sign_in_of_person ON sign_in (person);
 CREATE INDEX sign_in_of_passkey ON sign_in (passkey);
 
+CREATE TABLE verified (                 -- a caller whom somebody who has signed in had asked, and who approved
+    sign_in uuid NOT NULL REFERENCES sign_in (id) ON DELETE CASCADE,
+    person text NOT NULL REFERENCES person ON DELETE CASCADE,
+    at timestamptz NOT NULL,
+    mac bytea NOT NULL,
+    PRIMARY KEY (sign_in, person)
+);
+CREATE INDEX verified_person ON verified (person);
+
 CREATE TABLE step (                     -- what IAMPASS is still to be told after an act, apart from lost phones
     id uuid PRIMARY KEY,
     ended_session uuid NOT NULL,        -- to end this session

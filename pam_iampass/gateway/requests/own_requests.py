@@ -16,6 +16,7 @@ import hashlib
 import json
 import time
 import uuid
+from datetime import datetime
 
 from pam_iampass.client.status import Status
 from pam_iampass.errors import EditRefused
@@ -128,9 +129,9 @@ async def answer(gateway: Gateway, id: uuid.UUID, made_for: str, seconds: float)
 
 async def spend(
     gateway: Gateway, connection: Connection, id: uuid.UUID, person: str, what: str, made_for: str
-) -> None:
-    """Use up, in the transaction of what is done, the approval of this very thing by this person. The transaction has
-    locked the person's row, so that no report of a lost phone comes in between.
+) -> datetime:
+    """Use up, in the transaction of what is done, the approval of this very thing by this person, and return when it
+    was given. The transaction has locked the person's row, so that no report of a lost phone comes in between.
 
     Raises NotApproved and DatabaseError.
     """
@@ -149,6 +150,7 @@ async def spend(
         raise _not_approved(what)
     await sessions.close_row(gateway, connection, locked)
     await steps.add_ended_sessions(gateway, connection, [id])
+    return session.decided_at
 
 
 def _not_approved(what: str) -> NotApproved:

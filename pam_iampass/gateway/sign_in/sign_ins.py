@@ -38,6 +38,9 @@ from pam_iampass.gateway.sign_in.webauthn import Refused
 from pam_iampass.text import clean
 
 SIGN_IN = "sign_in"
+VERIFIED = "verified"
+VERIFIED_FOR = timedelta(minutes=10)
+"""How long a caller stays marked who approved on the phone."""
 LONGEST = timedelta(hours=8)
 IDLE = timedelta(minutes=30)
 """A sign-in is over after LONGEST, and after this time without anything that the person has done."""
@@ -278,10 +281,36 @@ async def forget(connection: Connection) -> None:
     connection.later("DELETE FROM sign_in WHERE expires_at <= now() OR active_at <= now() - %s", (IDLE,))
 
 
-# Passkeys
+# Callers who approved on the phone
 
 
-# Links
+async def mark_verified(
+    gateway: Gateway, connection: Connection, by: uuid.UUID, person: str, at: datetime
+) -> None:
+    """Mark a person as a caller who approved on the phone at this time, for the sign-in with this id, which may have
+    ended. The rows of both people are locked. The mark permits nothing."""
+    if await one(connection, "SELECT 1 FROM sign_in WHERE id = %s", by) is not None:
+        row = {"sign_in": by, "person": person, "at": at}
+        await insert(connection, VERIFIED, gateway.keys.sealed(VERIFIED, row))
+
+
+async def unmark_verified(connection: Connection, person: str, by: uuid.UUID | None = None) -> None:
+    """End the mark of a person for the sign-in with this id, or for all."""
+    connection.later(
+        "DELETE FROM verified WHERE person = %(person)s AND sign_in = coalesce(%(by)s, sign_in)",
+        {"person": person, "by": by},
+    )
+
+
+async def verified(gateway: Gateway, connection: Connection, by: str) -> Mapping[str, datetime]:
+    """The callers who are marked for the sign-in with this id, and when they approved on the phone."""
+    statement = "SELECT * FROM verified WHERE sign_in = %s AND at > now() - %s"
+    found = {}
+    for row in await many(connection, statement, uuid.UUID(by), VERIFIED_FOR):
+        with suppress(Tampered):
+            gateway.keys.verified(VERIFIED, row, sign_in=uuid.UUID(by))
+            found[row["person"]] = row["at"]
+    return found
 
 
 # Refusals
