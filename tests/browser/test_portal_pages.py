@@ -117,7 +117,9 @@ def test_no_word_of_a_name_is_torn_and_ten_logins_fit_on_a_small_screen(
         for number in range(10)
     ]
     gateway.rows["hosts"] = [{**row, "name": name} for row, name in zip(ROWS["hosts"], NAMES)]
-    gateway.rows["people"] = [{**ROWS["people"][0], "user": PERSON, "groups": ["administrators-of-databases"]}]
+    gateway.rows["people"] = [
+        {**ROWS["people"][0], "user": PERSON, "groups": ["administrators-of-databases"]}
+    ]
     gateway.rows["records"] = [{**row, "host": NAMES[0], "person": PERSON} for row in ROWS["records"]]
     page = opened(open_page, gateway, path)
     page.evaluate("() => document.querySelectorAll('details').forEach((each) => (each.open = true))")
@@ -152,7 +154,9 @@ def test_with_forced_colors_the_page_that_is_open_and_the_parts_of_the_plot_can_
         page = opened(open_page, gateway, "/log", **options)
         require_accessible(page, colors_only=True)
         here, elsewhere = (
-            page.locator(f"nav a{which}").first.evaluate("(link) => getComputedStyle(link).textDecorationLine")
+            page.locator(f"nav a{which}").first.evaluate(
+                "(link) => getComputedStyle(link).textDecorationLine"
+            )
             for which in ("[aria-current]", ":not([aria-current])")
         )
         assert (here, elsewhere) == ("underline", "none")
@@ -291,9 +295,7 @@ def test_where_what_had_the_focus_has_ended_the_title_above_has_it_and_the_end_i
     page.locator("#person-of-0").focus()
     gateway.rows["sessions"] = many[:1]
     _shown_again(page)
-    expect(said).to_have_text(
-        " ".join(f"alice on web{number}.example.com: ended." for number in range(1, 4))
-    )
+    expect(said).to_have_text(" ".join(f"alice on web{number}.example.com: ended." for number in range(1, 4)))
     expect(page.locator("#person-of-0")).to_be_focused()
     gateway.rows["sessions"] = many
     _shown_again(page)

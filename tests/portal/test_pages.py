@@ -755,7 +755,10 @@ def test_durations_and_browsers_are_shown_in_few_words() -> None:
 def test_lists_and_files_are_compressed_but_no_page_with_a_search_an_act_a_code_or_a_link(
     gateway: ScriptedGateway,
 ) -> None:
-    gateway.roles, gateway.result = ROLES["admin"], {"codes": ["abcd-efgh-jkmn"], "url": None, "ends_at": None}
+    gateway.roles, gateway.result = (
+        ROLES["admin"],
+        {"codes": ["abcd-efgh-jkmn"], "url": None, "ends_at": None},
+    )
     visitor, gzip = gateway.visitor, {"Accept-Encoding": "gzip, deflate, br"}
     lists = {"/people", "/hosts", "/log"}
     searches = [f"{path}?x=abcd" for path in lists]

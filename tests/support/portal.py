@@ -89,7 +89,7 @@ class Answer:
     @property
     def words(self) -> str:
         """What a reader sees, without tags."""
-        return " ".join(html.unescape(re.sub("<[^>]*>", " ", self.text)).split())
+        return " ".join(html.unescape(re.sub("<[^>]*>", " ", self.text.replace("<wbr>", ""))).split())
 
 
 class Visitor:
