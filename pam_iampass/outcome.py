@@ -160,8 +160,8 @@ class Login:
     """The real user id of the application's process."""
 
     login_uid: int | None = None
-    """The user id of the login session in which the application was started, as the kernel knows it
-    (`/proc/PID/loginuid`): nobody who becomes another user changes it. None outside of one, and in sshd."""
+    """The user id of the login session in which the application was started (`/proc/PID/loginuid`). It stays when the
+    user becomes another one. A process outside of login sessions can choose it once. None in sshd, or without one."""
 
     address: str = ""
     """The address of the client of sshd (SSH_CONNECTION). Empty where it has none, and outside sshd."""
