@@ -364,26 +364,26 @@ async def hosts(request: web.Request, visit: Visit) -> web.Response:
 
 async def host(request: web.Request, visit: Visit) -> web.Response:
     name = request.match_info["name"]
-    row = next((row for row in await _all_hosts(visit) if row["name"] == name), None)
+    row = next((row for row in await _all_hosts(visit, name) if row["name"] == name), None)
     if row is None:
         raise web.HTTPNotFound
     sessions, acts, past = await asyncio.gather(
-        _view(visit, "sessions") if _sees_logins(visit) else _none(),
+        _view(visit, "sessions", host=name) if _sees_logins(visit) else _none(),
         _acts(visit, hosts=[name]),
         _logins(visit, hosts=[name]),
     )
-    logins = tree([each for each in sessions.rows if each["host"] == name])
+    logins = tree(sessions.rows)
     return _page(
         request, "host.html", host=row, logins=logins, more=sessions.more, acts=acts.rows, past=past.rows
     )
 
 
-async def _all_hosts(visit: Visit) -> list[Row]:
-    """All hosts, by name. `silent_since` is set if a host has not called for a day. Of one that is suspended, no calls
+async def _all_hosts(visit: Visit, name: str = "") -> list[Row]:
+    """All hosts, by name, or the one with this name. `silent_since` is set if a host has not called for a day. Of one that is suspended, no calls
     are expected."""
     found = list[Row]()
     for _ in range(_MOST_PAGES):
-        answer = await _view(visit, "hosts", after=found[-1]["name"] if found else "")
+        answer = await _view(visit, "hosts", host=name, after=found[-1]["name"] if found else "")
         found += answer.rows
         if not answer.more:
             break

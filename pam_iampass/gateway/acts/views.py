@@ -87,25 +87,37 @@ async def show_people(
 
 
 async def show_hosts(
-    gateway: Gateway, connection: Connection, actor: Actor
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    name: str = "",
+    after: str = "",
+    most: int | None = None,
 ) -> tuple[list[HostRow], list[str]]:
-    """As `show_people`, of hosts."""
+    """As `show_people`, of hosts.
+
+    :param name: of the only host that is shown.
+    """
     roles = roles_for_all(actor, HOSTS)
     if not roles:
         return [], []
-    found, tampered = await hosts.listing(gateway, connection)
-    seen = await hosts.seen(connection)
+    condition, value = ("name = %s", name) if name else ("name > %s", after)
+    found, tampered = await hosts.listing(gateway, connection, condition, value, most=most)
+    seen = await hosts.seen(connection, [host.id for host in found])
     return [HOSTS.show(roles, host_row(host, seen.get(host.id, NEVER_SEEN))) for host in found], tampered
 
 
 async def show_sessions(
-    gateway: Gateway, connection: Connection, actor: Actor, person: str = ""
+    gateway: Gateway, connection: Connection, actor: Actor, person: str = "", host: str = ""
 ) -> list[SessionRow]:
-    """The open sessions that the actor sees, or those of one person: first those that ask somebody or wait for it, then
+    """The open sessions that the actor sees, or those of one person or on one host: first those that ask somebody or wait for it, then
     the others, the oldest first, and children below their parents."""
     sees_all = roles_for_all(actor, SESSIONS)
     seen, values = whom(actor, sees_all)
-    found, _ = await sessions.listing(gateway, connection, f"%s IN ('', person) AND {seen}", person, *values)
+    condition = " AND ".join([seen, *(["person = %s"] if person else []), *(["host_name = %s"] if host else [])])
+    found, _ = await sessions.listing(
+        gateway, connection, condition, *values, *(each for each in (person, host) if each)
+    )
     found.sort(key=lambda each: status_of(each[0]) not in ASKS)  # these cover no others
     roles = await roles_for_each(
         gateway, connection, actor, sees_all, (session.person for session, _, _ in found)

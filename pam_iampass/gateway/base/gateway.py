@@ -139,6 +139,9 @@ class Gateway:
     each with its `time.monotonic()`."""
     asked_for_phones: deque[tuple[float, str]] = field(default_factory=deque)
     """When IAMPASS was asked for `phones` within a minute, as there, and for which sign-in."""
+    verified: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The versions of rows of each table that were verified to be shown as damaged, each with its damage in words, or
+    an empty text (`attention.py`)."""
     seen: dict[str, float] = field(default_factory=dict)
     """The `time.monotonic()` at which it was last written that a host has called, by its id."""
     outcomes: Outcomes = field(default_factory=Outcomes)

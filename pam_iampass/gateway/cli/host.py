@@ -225,7 +225,7 @@ def show(config: Path, name: str, as_json: bool) -> None:
 
     async def read(inner: Gateway, connection: Connection) -> HostRow:
         found = await find_host(inner, connection, name)
-        seen = await hosts.seen(connection)
+        seen = await hosts.seen(connection, [found.id])
         return host_row(found, seen.get(found.id, hosts.NEVER_SEEN))
 
     with command_gateway(config) as gateway:

@@ -143,10 +143,18 @@ async def named(gateway: Gateway, connection: Connection, name: str) -> Host | N
     return None if row is None else from_row(gateway, row, name=name)
 
 
-async def listing(gateway: Gateway, connection: Connection) -> tuple[list[Host], list[str]]:
-    """All hosts by name, and the names in rows that no gateway has written: those hosts cannot ask."""
+async def listing(
+    gateway: Gateway,
+    connection: Connection,
+    condition: str = "true",
+    *values: object,
+    most: int | None = None,
+) -> tuple[list[Host], list[str]]:
+    """The first hosts by name that meet a condition of SQL, and the names in rows that no gateway has written: those
+    hosts cannot ask."""
     hosts, tampered = [], []
-    for row in await many(connection, "SELECT * FROM host ORDER BY name"):
+    statement = f"SELECT * FROM host WHERE {condition} ORDER BY name LIMIT %s"  # noqa: S608 - no value of others
+    for row in await many(connection, statement, *values, most):
         try:
             hosts.append(from_row(gateway, row))
         except Tampered:
@@ -173,15 +181,16 @@ class Seen:
 NEVER_SEEN = Seen(None, None, None, 0, for_a_day=False)
 
 
-async def seen(connection: Connection) -> dict[str, Seen]:
-    """Read the observations of each host, by its id."""
+async def seen(connection: Connection, ids: list[str]) -> dict[str, Seen]:
+    """Read the observations of these hosts, by their ids."""
     rows = await many(
         connection,
         "SELECT host.id, seen.at, seen.version, seen.address,"
         " coalesce(seen.at, host.joined_at) > now() - interval '1 day' AS for_a_day,"
         " (SELECT count(*) FROM session WHERE session.host_name = host.name AND session.host = host.id"
         " AND state IN ('open', 'queued') AND expires_at > now()) AS open_logins"
-        " FROM host LEFT JOIN seen ON seen.host = host.id",
+        " FROM host LEFT JOIN seen ON seen.host = host.id WHERE host.id = ANY(%s)",
+        ids,
     )
     return {
         row["id"]: Seen(

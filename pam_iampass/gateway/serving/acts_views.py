@@ -129,12 +129,12 @@ async def hosts(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
+    host: Annotated[str, _HOST, "of this host"] = "",
     after: Annotated[str, _HOST, "the last name of the previous rows"] = "",
 ) -> Rows:
     """Hosts, by name."""
-    found, _ = await show_hosts(gateway, connection, actor)
-    found = [row for row in found if row["name"] > after]
-    return found[:MOST], len(found) > MOST
+    found, tampered = await show_hosts(gateway, connection, actor, host, after, MOST + 1)
+    return found[:MOST], len(found) + len(tampered) > MOST
 
 
 @view
@@ -143,9 +143,10 @@ async def sessions(
     connection: Connection,
     actor: Actor,
     person: Annotated[str, _PERSON, "of this person"] = "",
+    host: Annotated[str, _HOST, "on this host"] = "",
 ) -> Rows:
     """Waiting logins, then open sessions: the oldest first, with the logins that each session covers below it."""
-    found = await show_sessions(gateway, connection, actor, person)
+    found = await show_sessions(gateway, connection, actor, person, host)
     return found[:MOST], len(found) > MOST
 
 
