@@ -379,8 +379,8 @@ async def host(request: web.Request, visit: Visit) -> web.Response:
 
 
 async def _all_hosts(visit: Visit, name: str = "") -> list[Row]:
-    """All hosts, by name, or the one with this name. `silent_since` is set if a host has not called for a day. Of one that is suspended, no calls
-    are expected."""
+    """All hosts, by name, or the one with this name. `silent_since` is set if a host has not called for a day. Of one
+    that is suspended, no calls are expected."""
     found = list[Row]()
     for _ in range(_MOST_PAGES):
         answer = await _view(visit, "hosts", host=name, after=found[-1]["name"] if found else "")

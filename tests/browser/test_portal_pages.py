@@ -136,7 +136,8 @@ def test_on_a_small_screen_ten_logins_hide_neither_what_ends_them_nor_the_phone(
     page = opened(open_page, gateway, "/", viewport=SMALL)
     logins = page.locator("#logins .tree").bounding_box()
     end = page.get_by_text("End all 10 logins").bounding_box()
-    assert logins is not None and end is not None
+    assert logins is not None
+    assert end is not None
     assert end["y"] < logins["y"]
     page.get_by_role("link", name="Phone, recovery codes and passkeys").click()
     expect(page.get_by_role("heading", name="Phone", exact=True)).to_be_in_viewport()

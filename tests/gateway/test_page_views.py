@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from pam_iampass.gateway.acts.phones import ReportLostPhone
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
+from pam_iampass.gateway.base.keys import KeyFile
 from pam_iampass.gateway.base.records import Filter, Kind
 from pam_iampass.gateway.base.settings import GroupSettings
 from pam_iampass.gateway.base.statements import now
@@ -293,6 +295,32 @@ def test_what_needs_somebody_is_told_to_admins_and_auditors(
         ("alert", "and at this", "", ""),
         ("alert", "look at this", HERE, "alice"),
     ]
+
+
+def test_a_row_is_verified_once_until_it_is_changed(
+    views: Views, gateway_server: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged() -> list[str]:
+        rows = views.attention(actor(Role.ADMIN))
+        return [row["what"] for row in rows if row["kind"] == "damaged"]
+
+    verified, verify = list[str](), KeyFile.verified
+
+    def counted(self: KeyFile, table: str, row: Mapping[str, Any], **asked: Any) -> Any:
+        verified.append(table)
+        return verify(self, table, row, **asked)
+
+    monkeypatch.setattr(KeyFile, "verified", counted)
+    before = damaged()
+    assert verified.count("person") == 3
+    verified.clear()
+    assert damaged() == before
+    assert "person" not in verified
+    gateway_server.rows("UPDATE person SET groups = '{admins}' WHERE name = 'alice'")
+    assert damaged() == [*before, "person alice"]
+    assert verified == ["person"]
+    gateway_server.rows("DELETE FROM person WHERE name = 'alice'")
+    assert damaged() == before
 
 
 def test_alerts_of_one_host_push_off_none_of_others(views: Views, gateway_server: RunningGateway) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,8 +25,10 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.records import Filter, Kind
 from pam_iampass.gateway.base.statements import now
+from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
+from pam_iampass.gateway.requests import sessions
 from pam_iampass.gateway.sign_in.actors import Actor
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
@@ -171,6 +174,48 @@ def test_hosts_are_for_auditors_without_their_invites_and_for_admins(views: View
     assert (audited["name"], administered["name"]) == (HERE, HERE)
     assert tuple(audited) == HOSTS.fields[Role.AUDITOR]
     assert administered.keys() - audited.keys() == {"invite", "open_logins"}
+
+
+def test_no_more_hosts_and_sessions_are_verified_than_are_asked_for(
+    views: Views, gateway_server: RunningGateway, caller: HostCaller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway_server.add_host("h-bbbbbbbbbbbb")
+    gateway_server.add_host("h-cccccccccccc")
+    caller.ask("alice", service="sshd")
+    caller.ask("bob", service="sshd")
+    verified, from_row = list[str](), hosts.from_row
+
+    def noted(gateway: Gateway, row: dict[str, Any], **asked: str) -> hosts.Host:
+        verified.append(row["name"])
+        return from_row(gateway, row, **asked)
+
+    monkeypatch.setattr(hosts, "from_row", noted)
+    by, second, third = actor(Role.ADMIN), "name-of-h-bbbbbbbbbbbb", "name-of-h-cccccccccccc"
+    options: tuple[tuple[dict[str, Any], list[str]], ...] = (
+        ({"after": HERE, "most": 1}, [second]),
+        ({"name": third}, [third]),
+        ({"name": "none"}, []),
+    )
+    for wanted, expected in options:
+        verified.clear()
+        found: Any = gateway_server.transaction(partial(show_hosts, actor=by, **wanted))
+        assert (names(found[0], "name"), verified) == (expected, expected)
+
+    def sessions_of(**wanted: str) -> set[str]:
+        shown: Any = gateway_server.transaction(partial(show_sessions, actor=by, **wanted))
+        return {*names(shown)}
+
+    read, from_session = list[str](), sessions.from_row
+
+    def noted_session(gateway: Gateway, row: dict[str, Any], **asked: Any) -> sessions.HostSession:
+        read.append(row["person"])
+        return from_session(gateway, row, **asked)
+
+    monkeypatch.setattr(sessions, "from_row", noted_session)
+    assert sessions_of(host=second) == set()
+    assert "alice" not in read
+    assert sessions_of(host=HERE) == {"alice", "bob"}
+    assert sessions_of(host=HERE, person="bob") == {"bob"}
 
 
 def test_sessions_are_of_the_person_who_is_asked_and_not_of_the_caller_whom_a_host_names(

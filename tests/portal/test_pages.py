@@ -776,3 +776,12 @@ def test_lists_and_files_are_compressed_but_no_page_with_a_search_an_act_a_code_
             answer = visitor.get(address, **options)
             assert answer.headers["Content-Encoding"] == ("gzip" if options else None)
             assert answer.headers["Vary"] == "Accept-Encoding"
+
+
+def test_the_page_of_a_host_reads_no_other_host_and_no_session_of_others(gateway: ScriptedGateway) -> None:
+    gateway.roles = ROLES["admin"]
+    gateway.get(f"/hosts/{HOST}")
+    assert [asked for asked in gateway.asked if asked[0] in ("hosts", "sessions")] == [
+        ("hosts", {"host": HOST}),
+        ("sessions", {"host": HOST}),
+    ]

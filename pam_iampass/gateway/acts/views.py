@@ -110,14 +110,14 @@ async def show_hosts(
 async def show_sessions(
     gateway: Gateway, connection: Connection, actor: Actor, person: str = "", host: str = ""
 ) -> list[SessionRow]:
-    """The open sessions that the actor sees, or those of one person or on one host: first those that ask somebody or wait for it, then
-    the others, the oldest first, and children below their parents."""
+    """The open sessions that the actor sees, or those of one person or on one host: first those that ask somebody or
+    wait for it, then the others, the oldest first, and children below their parents."""
     sees_all = roles_for_all(actor, SESSIONS)
     seen, values = whom(actor, sees_all)
-    condition = " AND ".join([seen, *(["person = %s"] if person else []), *(["host_name = %s"] if host else [])])
-    found, _ = await sessions.listing(
-        gateway, connection, condition, *values, *(each for each in (person, host) if each)
-    )
+    wanted = {"person = %s": person, "host_name = %s": host}
+    given = {column: value for column, value in wanted.items() if value}
+    condition = " AND ".join([seen, *given])
+    found, _ = await sessions.listing(gateway, connection, condition, *values, *given.values())
     found.sort(key=lambda each: status_of(each[0]) not in ASKS)  # these cover no others
     roles = await roles_for_each(
         gateway, connection, actor, sees_all, (session.person for session, _, _ in found)

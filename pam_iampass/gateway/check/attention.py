@@ -84,10 +84,7 @@ async def find_waiting_hosts(gateway: Gateway, connection: Connection) -> list[M
     kinds = {HostStatus.WAITING: "host_waits", HostStatus.STOPPED: "host_stopped"}
     condition, wanted = "status = ANY(%s)", [status.value for status in kinds]
     listed, _ = await hosts.listing(gateway, connection, condition, wanted)
-    found = [
-        Matter(kinds[host.status], "", host=host.name, since=host.joined_at)
-        for host in listed
-    ]
+    found = [Matter(kinds[host.status], "", host=host.name, since=host.joined_at) for host in listed]
     return found[:MOST]
 
 
