@@ -4468,6 +4468,12 @@ MUTANTS = {
     ),
     "The portal does what its own pages have sent, and tells browsers to keep nothing": (
         Mutant(
+            "a page that shows what was searched for is compressed",
+            "return answer if request.query_string else compressed(request, answer)",
+            "return compressed(request, answer)",
+            "test_lists_and_files_are_compressed_but_no_page_with_a_search_an_act_a_code_or_a_link",
+        ),
+        Mutant(
             "a form that names no origin counts",
             'is_ours = request.headers.getall("Origin", []) == [request.app[SETTINGS].origin]',
             'is_ours = request.headers.getall("Origin", []) in ([], [request.app[SETTINGS].origin])',
