@@ -201,8 +201,8 @@ def test_no_more_hosts_and_sessions_are_verified_than_are_asked_for(
         found: Any = gateway_server.transaction(partial(show_hosts, actor=by, **wanted))
         assert (names(found[0], "name"), verified) == (expected, expected)
 
-    def sessions_of(**wanted: str) -> set[str]:
-        shown: Any = gateway_server.transaction(partial(show_sessions, actor=by, **wanted))
+    def sessions_of(person: str = "", host: str = "") -> set[str]:
+        shown: Any = gateway_server.transaction(partial(show_sessions, actor=by, person=person, host=host))
         return {*names(shown)}
 
     read, from_session = list[str](), sessions.from_row
