@@ -41,23 +41,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "configuration-error",
             "The configuration has an error: {what}",
             "While the settings or the user table have an error, the module denies all logins. An error in a file of"
-            " `users.d` denies only the logins of that user. `pam-iampass check --settings` reports the same errors.",
+            " `users.d` denies only the logins of that user.",
             "{remedy}",
         ),
         warning_kind(
             "configuration-warning",
             "The configuration is valid, but probably not intended: {what}",
-            "The module works with it, but perhaps not as intended.",
+            "Logins work as the settings say.",
             "{remedy}",
         ),
         error_kind(
             "configuration-readable",
             "Others can read settings or tokens: {what}",
-            "Only root and the service's user may read the settings, which say who is exempt, and the tokens, each of"
-            " which stands for a person at IAMPASS. An access control list counts, too, because the mode does not show"
-            " whom it names. This denies no login, except if others can read the secret: then every login is denied."
-            " The members of the group `_iampass` can read the secret and all tokens, with which they can register a"
-            " phone of their own in the name of anybody: the group is for the service alone.",
+            "Only root and the service's user may read the settings and the tokens. An access control list counts,"
+            " too, because the mode does not show whom it names. If others can read the secret, every login is denied;"
+            " otherwise logins go on. The members of the group `_iampass` can read the secret and all tokens, and with"
+            " them register a phone in anybody's name: the group is for the service alone.",
             "{remedy}",
         ),
         error_kind(
@@ -72,44 +71,44 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",
-            "`services`, `session.covers` or a bypass names a PAM service that does not ask the phone. A name that is"
-            " no PAM service is an error.",
+            "`services`, `session.covers` or a bypass names this PAM service. A name that is no PAM service is an"
+            " error.",
             "{remedy}",
         ),
         error_kind(
             "switched-off",
             "{what}",
             "A package, a role or a person has overwritten the PAM file, put a link in its place, or commented out our"
-            " lines. Lines that are missing are added again, at most three times an hour; lines that somebody has"
-            " commented out are not. This is an error until `setup` or `setup undo` is run for the service. Or the"
-            " package was removed, and with it our lines from all PAM files: installing it again changes none.",
+            " lines. Missing lines are added again, at most three times an hour; lines that were commented out are"
+            " not. Or the package was removed, and with it our lines from all PAM files: installing it again adds"
+            " none. Run `setup` or `setup undo` for the service.",
             "{remedy}",
         ),
         error_kind(
             "account-missing",
             "The user _iampass does not exist",
-            "The module runs as the user `_iampass`. Without that user every login is denied.",
+            "The agent runs as this user. Every login is denied.",
             "systemd-sysusers /usr/lib/sysusers.d/pam-iampass.conf, then chgrp -R _iampass /etc/iampass",
         ),
         error_kind(
             "file-writable",
             "Users other than root can change {path}",
-            "Users who can write a PAM file, a module or one of our programs can log in and run code as root.",
+            "Users who can write a PAM file, a module or one of our programs can run code as root.",
             "{remedy}",
         ),
         error_kind(
             "packages-missing",
             "The module cannot be loaded: {what}",
-            "`/usr/bin/python3 -I -S` must find the module, and the packages that it needs, in the folder that"
-            " pam-iampass was built for. An upgrade of Python can move them. Every login is denied.",
+            "`/usr/bin/python3 -I -S` does not find the module, or a package that it needs, for example after an"
+            " upgrade of Python. Every login is denied.",
             "Install pam-iampass and python3-yaml for this Python",
         ),
         error_kind(
             "state-full",
             "There is no room for the agent's state in {path}",
-            "The agent's file has a reserve, so nothing stops at once. When the reserve is used up, and on a read-only"
-            " disk, recovery codes are refused and new sessions are not kept; logins with the phone still work. If the"
-            " agent is restarted, it forgets what it could not write.",
+            "Logins go on, and the agent uses its reserve of disk space. When the reserve is used up, and on a"
+            " read-only disk, recovery codes are refused and new sessions are not kept. If the agent is restarted"
+            " then, it forgets what it could not write.",
             "Free some space there (df {path}), or remount it read-write; no restart is needed",
         ),
     ),
@@ -117,47 +116,44 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "state-unusable",
             "The agent cannot use its state",
-            "The agent stores limits, recovery codes, bypasses and kept sessions in `/var/lib/iampass/state.db`. While"
-            " it cannot, recovery codes are refused, no bypass can be made, new sessions are not kept, and limits are"
-            " only in its memory; logins with the phone still work. An agent that is started then does not know which"
-            " lost phones IAMPASS has not disabled yet: repeat `pam-iampass phone lost`. [state.md](state.md) says what"
+            "Logins with the phone still work. Recovery codes are refused, no bypass can be made, new sessions are not"
+            " kept, and limits are only in the agent's memory. An agent that is started then does not know which lost"
+            " phones IAMPASS has not disabled yet: repeat `pam-iampass phone lost`. [state.md](state.md) says what"
             " happens in each case.",
             "{remedy}",
         ),
         warning_kind(
             "agent-outdated",
             "The agent runs version {running}; {installed} is installed",
-            "After an upgrade, a new agent takes over as soon as no login waits, after five minutes at most. The one"
-            " that runs was started before the upgrade, and decides logins as its version does.",
+            "The agent was started before the upgrade, and decides logins as its version does. Normally a new agent"
+            " takes over as soon as no login waits, after five minutes at most.",
             "systemctl restart pam-iampass-agent.service",
         ),
         error_kind(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent does not start after a reboot, and if its service is masked, it does"
-            " not start at all. Every login that asks the phone is then denied. It is a warning for the unit that"
-            " watches PAM files: without it, a service whose file a package or a role has overwritten does not ask the"
-            " phone until the package manager or the hourly timer adds our lines again.",
+            "Without its socket unit the agent does not start after a reboot; if its service is masked, it does not"
+            " start at all. Every login that asks the phone is then denied. For the unit that watches PAM files this"
+            " is a warning: a service whose file was overwritten does not ask the phone until the package manager or"
+            " the hourly timer adds our lines again.",
             "systemctl unmask {starter} {service}; systemctl enable --now {starter}",
         ),
         error_kind(
             "agent-off",
             "The agent cannot be reached: {what}",
-            "Only the agent decides logins. The PAM module uses `/run/iampass/pam.sock` only if it is a socket of root"
-            " with mode 0600, in a folder to which only root can write. If the agent does not run, does not listen or"
-            " does not answer there, every login that asks the phone is denied. It is a warning if logins are decided,"
-            " but `/run/iampass/control.sock` does not answer: then the commands `throttle`, `recovery`, `bypass`,"
-            " `session`, `phone lost` and `user remove` fail.",
+            "The agent does not run, does not listen or does not answer: every login that asks the phone is denied."
+            " `/run/iampass/pam.sock` must be a socket of root with mode 0600, in a folder to which only root can"
+            " write. If only `/run/iampass/control.sock` does not answer, this is a warning: logins are decided, but"
+            " the commands `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user remove` fail.",
             "{remedy}",
         ),
         error_kind(
             "selinux-denies",
             "SELinux keeps logins from the agent, or the agent from its files: {what}",
-            "SELinux denies logins that ask the phone. If login or sshd may not connect, `check` names the domain in"
-            " which the program runs. The kernel tells it, also before anybody logs in. Without our policy, no"
-            " service may connect. With our policy, `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local`"
-            " lets login connect, and sudo and su of confined users. A file that was moved keeps the label of its"
-            " old place: the agent cannot read it, although root can.",
+            "Logins that ask the phone are denied. Without our policy, no service may connect to the agent. With it,"
+            " `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local` lets login connect, and sudo and su of"
+            " confined users. A file that was moved keeps the label of its old place: the agent cannot read it,"
+            " although root can. `check` asks the kernel, so that it finds this before anybody logs in.",
             "{remedy}",
         ),
     ),
@@ -165,74 +161,38 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "service-unreachable",
             "This machine cannot use {whom}",
-            "The evidence says what has failed. If it is the name lookup, the connection or the response, logins are"
-            " denied meanwhile; with `unavailable: ignore`, logins through sshd and login continue without the phone."
-            " All else is no outage, and every login is denied: a certificate that is not trusted, is for another name"
-            " or has expired; a server that does not support TLS 1.2, or sends what IAMPASS does not send, such as a"
-            " proxy; an unknown host name, too few descriptors or ports, or a missing permission on this machine. Of"
-            " proxies the module uses only `proxy` in its settings, because the user who calls sudo controls the"
-            " environment.",
+            "The evidence says what has failed. Logins are denied. Only if the name lookup or the connection fails,"
+            " `unavailable: ignore` lets logins through sshd and login continue without the phone. It does not help"
+            " with a certificate that is not valid, a server without TLS 1.2, a proxy that answers in place of"
+            " IAMPASS, an unknown host name, too few descriptors or ports, or a missing permission on this machine."
+            " The module uses only the proxy in its settings.",
             "{remedy}",
         ),
         error_kind(
             "application-unknown",
             "IAMPASS does not know the application {application}",
-            "IAMPASS answered a call about no particular user with 404. Perhaps `application_id` has a typing error,"
-            " the application belongs to another `server`, or it was deleted. Every login is denied.",
+            "`application_id` has a typing error, or belongs to another `server`, or the application was deleted."
+            " Every login is denied.",
             "Copy application_id from the IAMPASS console to {file}, and check server",
-        ),
-        error_kind(
-            "gateway-refuses",
-            "The gateway takes no requests from this host: {what}",
-            "A host must be admitted, and not suspended or removed. Every login is denied.",
-            "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed:"
-            " pam-iampass leave, and join again",
-        ),
-        warning_kind(
-            "gateway-away",
-            "A gateway of this host does not serve it: {url}",
-            "Logins go on at the other gateways. A login that finds out loses up to three seconds.",
-            "See to that gateway; if it is gone for good, take it out of `gateways` in gateway.yaml, and then: "
-            "pam-iampass join --update",
-        ),
-        warning_kind(
-            "gateways-differ",
-            "The fleet has other gateways than this host knows: {gateways}",
-            "Where the gateways that this host knows do not answer, every login is denied.",
-            "pam-iampass join --update",
-        ),
-        warning_kind(
-            "presence-not-kept",
-            "{what} no login on another host, although the gateway lets them: session.keep is off for sshd",
-            "A login can cover another one only if it is kept, and be covered only if it can be ended with that one. So"
-            " the phone is asked each time.",
-            "Set session.keep: true, in general or for the service sshd; then: pam-iampass setup sshd",
-        ),
-        warning_kind(
-            "gateway-secret-left",
-            "An application's secret may be left on a host that has joined a gateway: {files}",
-            "With the secret, root of this machine can register phones for everybody. Only the gateway needs it. "
-            "`pam-iampass join` keeps it for `leave`.",
-            "Delete it once this machine stays, and change the secret at IAMPASS if others may have read it",
         ),
         note_kind(
             "previous-secret-left",
             "{what}",
-            "While IAMPASS accepts the second one, each login makes one more call: this is normal until the"
-            " application's secret is changed at IAMPASS. When it accepts the first, the change is complete.",
+            "While IAMPASS accepts only the second one, each login makes one more call. This is normal until the"
+            " application's secret is changed at IAMPASS. When IAMPASS accepts the first one, the change is complete.",
             "{remedy}",
         ),
         error_kind(
             "service-refused",
             "IAMPASS rejects the application id or the secret",
-            "IAMPASS answered a signed call with 401 or 403. Every login is denied.",
+            "IAMPASS answered with 401 or 403. Every login is denied.",
             "Write the application's secret to {secret_file} again, and check application_id",
         ),
         warning_kind(
             "clock-off",
             "This machine's clock is {seconds} s {side} the server's",
-            "Requests are signed with the time. If the server rejects it, the client corrects its time and repeats the"
-            " call, so that each login needs one call more. Certificates may appear to be invalid.",
+            "If IAMPASS rejects the time of a call, the client repeats the call with the server's time: each login"
+            " needs one call more. Certificates may appear to be invalid.",
             "timedatectl set-ntp true, or enable another time service",
         ),
     ),
@@ -240,22 +200,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "user-unknown",
             "The user {name} does not exist on this machine",
-            "Logins under a name that NSS does not know are denied before any prompt.",
+            "Logins under this name are denied before any prompt.",
             "getent passwd {name}; if the user is in a directory, check sssd",
         ),
         warning_kind(
             "entry-never-used",
             "Entries of the table are never used: {names}",
-            "The module looks for names as `getent passwd` prints them. It does not find an entry with another"
-            " spelling, or one for an account that was deleted.",
+            "The module looks for names as `getent passwd` prints them. An entry with another spelling, or one for a"
+            " deleted account, is never used.",
             "Rename or remove them: pam-iampass user list --only without-account",
             rollout=True,
         ),
         note_kind(
             "users-without-token",
             "Users of this machine without a token are denied: {names}",
-            "They are not in the table, and `unlisted_users` is `deny`. This may be intended. It is an error in a"
-            " report about one user.",
+            "They are not in the table, and `unlisted_users` is `deny`. This may be intended. In a report about one"
+            " user it is an error.",
             "pam-iampass enroll USER, or pam-iampass user add USER, for each user who needs to log in",
         ),
         warning_kind(
@@ -268,13 +228,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "user-exempt",
             "{name} logs in without a second factor",
-            "The user, one of the user's groups, or the network from which the login comes is exempt.",
+            "The user, a group of the user, or the network from which the login comes is exempt.",
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
         warning_kind(
             "user-bypassed",
             "{name} is let in without the phone for a while, through {service}",
-            "An administrator has made a bypass. `pam-iampass bypass list` shows until when. The first factor is still"
+            "An administrator has made a bypass; `pam-iampass bypass list` shows until when. The first factor is still"
             " required.",
             "None if this is intended; otherwise: pam-iampass bypass end {name}",
             rollout=True,
@@ -282,17 +242,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "no-device",
             "No phone is registered for {names}",
-            "The table has a token, or the gateway knows them, but IAMPASS knows no phone: these logins are denied with"
-            " `no_device`.",
+            "IAMPASS knows no phone for their tokens: these logins are denied with `no_device`.",
             "{command} enroll USER shows the link and the QR code; for a lost phone: {command} phone lost USER",
             rollout=True,
-        ),
-        note_kind(
-            "users-not-on-this-host",
-            "Users of this machine who may not log in here, as the gateway says: {names}",
-            "The gateway knows nobody of this name in a group of people who can log in to hosts of this group; it does"
-            " not say which. This may be intended.",
-            "At the gateway: pam-iampass-gateway user may USER {host}",
         ),
         warning_kind(
             "user-rests",
@@ -304,23 +256,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "limits-go-on",
             "Logins work again, but no request is sent to {names} for up to {seconds} s",
-            "Within the last hour, logins were denied because of the settings or the service. The cause is mended."
-            " Requests that may have reached a phone count as not approved.",
+            "Within the last hour, logins were denied because of the settings or the service. Requests that may have"
+            " reached a phone count as not approved.",
             "Wait, or pam-iampass throttle clear USER",
         ),
         note_kind(
             "penalties-go-on",
             "Logins work again, but sshd may drop connections from {names} for about {seconds} s",
-            "Within the last hour, logins were denied because of the settings or the service. The cause is mended. For"
+            "Within the last hour, logins were denied because of the settings or the service. For sshd's"
             " `PerSourcePenalties`, each denial was a failed login. If the penalties of an address add up to `min`,"
-            " sshd drops all connections from there until the penalty is over. Other failed logins can make it longer.",
+            " sshd drops all connections from there until the penalty is over.",
             "Wait, or end all penalties: systemctl reload ssh (Debian), systemctl reload sshd (Red Hat)",
         ),
         warning_kind(
             "not-at-iampass",
             "IAMPASS does not know the tokens of {names}",
-            "The application at IAMPASS has no user with this token. Perhaps the token has a typing error or belongs"
-            " to another application, or the user was deleted there.",
+            "The token has a typing error or belongs to another application, or the user was deleted at IAMPASS.",
             "Compare the token with the one at IAMPASS, or add it there: pam-iampass enroll USER",
         ),
     ),
@@ -328,50 +279,49 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "nothing-asks",
             "No PAM service asks the phone",
-            "pam_iampass is in no `auth` stack that an application uses: no login needs a second factor.",
+            "No application uses an `auth` stack with pam_iampass: no login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
             rollout=True,
         ),
         error_kind(
             "pam-broken",
             "The PAM file has an error",
-            "libpam cannot use a file if an included file is missing, if it ends in the middle of a line, or if files"
-            " include each other: every login fails. It is a warning if libpam replaces an invalid line with a module"
-            " that always fails.",
+            "Every login through this file fails: an included file is missing, the file ends in the middle of a line,"
+            " or files include each other. If libpam replaces an invalid line with a module that always fails, this is"
+            " a warning.",
             "Correct the named file (pam.conf(5)), and keep a root shell open meanwhile",
         ),
         warning_kind(
             "stack-no-auth",
             "Our line is not an `auth` line, and asks nobody",
-            "The phone is asked only on `auth` lines and, in sshd, on `account` lines. On all others the module"
-            " returns PAM_IGNORE.",
+            "Only `auth` lines ask the phone, and `account` lines in sshd. On other lines the module returns"
+            " PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
         ),
         warning_kind(
             "stack-not-called",
             "{service} does not ask the phone of those who log in {how}",
-            "The program checks these users itself, and opens a PAM session without pam_authenticate, so that no"
-            " `auth` line is reached. `check` knows this of cockpit and tigervnc. Other programs that accept tickets,"
-            " certificates or passwords of their own may do the same. For cockpit it is an error if a keytab without"
-            " `action = none`, or `ClientCertAuthentication`, makes such a login possible; otherwise nothing is"
-            " reported.",
+            "The program checks these users itself and opens a PAM session without the `auth` stack. `check` knows"
+            " this of cockpit and tigervnc. Other programs that accept tickets, certificates or passwords of their own"
+            " may do the same. For cockpit it is an error if a keytab without `action = none`, or"
+            " `ClientCertAuthentication`, makes such a login possible; otherwise nothing is reported.",
             "{remedy}",
         ),
         warning_kind(
             "session-line-missing",
             "The session of {name} cannot be kept, or not be ended as a whole",
-            "`session.keep` is set for this service. If its `session` stack has no line of ours, the agent does not"
-            " learn when the login begins: the phone cannot end it, and the IAMPASS session lasts until the application"
-            " ends. If the line comes before pam_systemd, which makes logind's session, the login cannot be locked, and"
-            " ending it ends only the program that opened it.",
+            "`session.keep` is set for this service. Without a `session` line of ours, the agent does not learn when"
+            " the login begins: the phone cannot end it, and the IAMPASS session lasts until the application ends. If"
+            " the line comes before pam_systemd, the login cannot be locked, and ending it ends only the program that"
+            " opened it.",
             "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
         error_kind(
             "session-remembered",
             "{name} starts root shells that the phone cannot end",
-            "`session.keep` is set for it, and it remembers the password for a while. Meanwhile it asks for neither"
-            " the password nor the phone. A root shell that it starts has no session of its own: it ends with the"
-            " login in which it was started, and that login keeps no session either.",
+            "`session.keep` is set for it, and it remembers the password for a while. A root shell that it starts"
+            " meanwhile asks for neither password nor phone, and has no session of its own: it ends with the login in"
+            " which it was started, and that login keeps no session either.",
             "{remedy}",
         ),
         warning_kind(
@@ -389,16 +339,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "module-missing",
             "{module} is not installed",
-            "A line names a module or a script that does not exist. If it is ours and `required`, every login fails."
-            " For another module it is a warning: it returns PAM_MODULE_UNKNOWN.",
+            "If the module is ours and `required`, every login fails. For another module this is a warning: it returns"
+            " PAM_MODULE_UNKNOWN.",
             "Install the package that contains it, or remove the line",
         ),
         error_kind(
             "module-argument",
             "Our line has arguments with which every login is denied: {arguments}",
-            "Only `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug` are valid, each once. On an"
-            " `account` line `first_factor=publickey` is not: in that phase sshd has not yet said which key it has"
-            " accepted, and it has required the first factor itself.",
+            "Valid are `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug`, each once. On an `account`"
+            " line `first_factor=publickey` is not valid: sshd itself has required the first factor before that phase.",
             "Correct the arguments of the line",
         ),
         error_kind(
@@ -419,8 +368,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "refusal-lost",
             "An approval lets in users whom another line keeps out",
-            "Without our lines, that line refuses logins. With them it is not reached, or its result does not count,"
-            " and such a login succeeds after an approval.",
+            "That line is not reached, or its result has no effect, and the login that it would refuse succeeds after"
+            " an approval.",
             "pam-iampass setup {service} writes our lines so that all others count. By hand: `required` or `requisite`"
             " on our line, and no jump over {place}",
         ),
@@ -434,20 +383,19 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "stack-unprivileged",
             "A program that is not root asks the phone: each of its logins is denied",
-            "Only root reaches the agent. If a screen locker is not root while it asks, it never unlocks; xscreensaver"
-            " is set-uid root, but gives that up before it asks. A server with a user of its own lets nobody in. The"
-            " PAM file includes another one that asks the phone, such as login, or common-auth after `pam-auth-update"
-            " --enable iampass`.",
+            "Only root reaches the agent. A screen locker that is not root while it asks never unlocks; xscreensaver"
+            " gives root up before it asks. A server with a user of its own lets nobody in. The PAM file includes"
+            " another one that asks the phone, such as login, or common-auth after `pam-auth-update --enable iampass`.",
             "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
             " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
         ),
         error_kind(
             "stack-skipped",
             "A right password gets in without the phone",
-            "A line before ours ends the stack (`sufficient`, `done`, a jump): the module is not called. `sufficient`"
-            " in a file that is included with `include` ends the whole stack (RHEL's system-auth): then a wrong"
-            " password may still ring the phone. In sshd's `account` stack, Debian's common-account ends it for an"
-            " expired password, and Red Hat's password-auth for every local user.",
+            "A line before ours ends the stack (`sufficient`, `done`, a jump). `sufficient` in a file that is included"
+            " with `include` ends the whole stack (RHEL's system-auth): then a wrong password may still send a request"
+            " to the phone. In sshd's `account` stack, Debian's common-account ends it for an expired password, and"
+            " Red Hat's password-auth for every local user.",
             "Move our line at {place} before the line that ends the stack; in auth, put a `requisite` line of the"
             " password (pam_unix.so or pam_sss.so) in the place of that line",
         ),
@@ -460,18 +408,17 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-not-all",
             "{count} modules of the stack may succeed or fail: not all combinations were simulated",
-            "A stack is simulated with all combinations of the results of its modules, up to 10,000. If there are more,"
-            " any two modules have all their results together, while all others have the same one. What takes three"
-            " modules to differ from all others, such as a way past our line, may have been missed.",
+            "Up to 10,000 combinations are simulated. Of more modules, `check` simulates all results of any two while"
+            " the others all have the same result. It can miss a way past our line that takes three modules.",
             "Have fewer lines in {file} and in what it includes, or look for ways past our line by hand",
         ),
         warning_kind(
             "stack-wrong-rings",
             "The phone rings before the first factor was right",
-            "Anyone who knows a user name can make the phone ring, until the user approves out of habit. The stack"
-            " continues after `required` and after `substack`, or our line is before the line of the password. With our"
-            " line in sshd's `account` stack it is the order in AuthenticationMethods: sshd runs that stack right after"
-            " keyboard-interactive, even if another method is to follow.",
+            "Anyone who knows a user name can send requests to the phone, until the user approves one out of habit."
+            " The stack continues after `required` and after `substack`, or our line is before the line of the"
+            " password. In sshd's `account` stack the cause is the order in AuthenticationMethods: sshd runs that"
+            " stack right after keyboard-interactive, even if another method is to follow.",
             "Write `requisite` or [success=ok default=die] on the line of the password, before our line; in"
             " AuthenticationMethods, keyboard-interactive last",
         ),
@@ -479,22 +426,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "stack-ignored-fails",
             "Logins fail where our module ignores the call",
             "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
-            " ignores the login fails. It is an error if approved logins fail: after an approval the application calls"
-            " the stack again to set credentials (pam_setcred), our module ignores that call, and if no other module"
-            " succeeds, sshd and su end the login.",
+            " ignores the login fails. It is an error if approved logins fail: sshd and su call the stack again to set"
+            " credentials (pam_setcred), and our module ignores that call.",
             "After our line write: {facility} required pam_permit.so",
         ),
         warning_kind(
             "stack-phone-only",
             "The phone is the only factor",
-            "No line of the stack asks for a password or another factor: an approval alone is enough.",
+            "No line of the stack asks for a password or another factor.",
             "Before our line write: auth requisite pam_unix.so",
         ),
         error_kind(
             "pam-python-set-uid",
             "pam_python in a set-uid program lets its caller become root",
-            "The interpreter finds its library through the caller's PATH. It runs code of an unprivileged user as root"
-            " before it loads our script, which denies the login.",
+            "The interpreter finds its library through the caller's PATH, so that it runs code of an unprivileged user"
+            " as root.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
     ),
@@ -502,13 +448,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sshd-broken",
             "sshd rejects its configuration",
-            "`sshd -T` fails. A running sshd keeps its previous configuration; after a restart nobody can log in.",
+            "A running sshd keeps its previous configuration; after a restart nobody can log in.",
             "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
         error_kind(
             "sshd-pam-off",
             "sshd does not use PAM",
-            "With `UsePAM no` the module is never called, and a key or a password alone is enough.",
+            "With `UsePAM no` the module is never called: a key or a password alone is enough.",
             "Set UsePAM yes",
         ),
         error_kind(
@@ -521,66 +467,64 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "sshd-prompt-skipped",
             "sshd does not show the prompt: {names}",
-            "The lines in sshd's PAM file are those for a prompt, but AuthenticationMethods lets a key in without one."
-            " The phone is asked all the same, after the key, and nobody can type a recovery code. sshd uses the first"
-            " AuthenticationMethods that it reads: one above the Include of `sshd_config.d`, or in a file whose name"
-            " comes first there, takes precedence over the one of `setup sshd --prompt`.",
+            "sshd's PAM file is made for a prompt, but AuthenticationMethods lets a key in without one. The phone is"
+            " asked all the same, after the key; nobody can type a recovery code. sshd uses the first"
+            " AuthenticationMethods that it reads, and this one is read before that of `setup sshd --prompt`: it is"
+            " above the Include of `sshd_config.d`, or in a file whose name comes first there.",
             "Remove that AuthenticationMethods; or, if there is to be no prompt: pam-iampass setup sshd --no-prompt",
         ),
         error_kind(
             "sshd-unasked",
             "Logins by ssh do not ask the phone: {names}",
             "PAMServiceName, a Match block or an option of that sshd gives these logins another PAM service. `check`"
-            " invents a connection for each block, and asks `sshd -T -C` about it. Logins that the settings exempt are"
-            " not reported.",
+            " invents a connection for each block and asks `sshd -T -C` about it. Exempt logins are not reported.",
             "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
         ),
         warning_kind(
             "sshd-match-unknown",
             "It is not known what a Match block does",
-            "The block has settings that decide whether the phone is asked. `check` found no connection or user that it"
-            " matches, for example no member of its group.",
+            "The block has settings that decide whether the phone is asked. `check` found no connection or user that"
+            " it matches, for example no member of its group.",
             "Try it with one that it matches: sshd -T -C user=USER,host=HOST,addr=ADDRESS,laddr=LOCAL,lport=22",
         ),
         warning_kind(
             "sshd-instance-unknown",
             "It is not known with which settings another sshd runs: {name}",
-            "`check` reads the options of the units that run sshd, enabled or not, and those of running processes. It"
-            " cannot evaluate specifiers, options that a shell expands, and a command line that was changed. It runs"
-            " no program other than the installed sshd, and lets it read no configuration to which users other than"
-            " root can write.",
+            "`check` reads the options of the units that run sshd, enabled or not, and of running processes. It cannot"
+            " evaluate specifiers, options that a shell expands, and a command line that was changed. It runs only the"
+            " installed sshd, and only with a configuration that only root can write.",
             "Look at its settings: sshd -T with its options",
         ),
         error_kind(
             "sshd-exempt-prompted",
             "sshd does not spare exempt users the prompt: {what}",
-            "With this AuthenticationMethods, sshd requires the prompt before the module can see that the user is"
-            " exempt. Ansible, `BatchMode=yes` and most scripts cannot log in. `setup sshd` with a prompt writes Match"
-            " blocks for `exempt` and `asked`, which may have changed since; a Match block that sshd reads earlier"
-            " takes precedence. A block cannot contain a name with `*`, `?`, `!` or a comma: exempt such users by a"
-            " group. Users who are no longer exempt log in without the prompt, but the module asks their phone.",
+            "sshd requires the prompt before the module can see that the user is exempt: Ansible, `BatchMode=yes` and"
+            " most scripts cannot log in. The Match blocks of `setup sshd --prompt` are older than `exempt` and"
+            " `asked` in the settings, or sshd reads another Match block first. A block cannot contain a name with"
+            " `*`, `?`, `!` or a comma: exempt such users by a group. Users who are no longer exempt see no prompt,"
+            " but the module asks their phone.",
             "pam-iampass setup sshd",
         ),
         note_kind(
             "sshd-no-code",
             "No recovery code can be typed at sshd: {names}",
             "`setup sshd --codes` lets users type a code before their key. sshd asks these users for none, because"
-            " another setting of AuthenticationMethods or KbdInteractiveAuthentication takes precedence. It is a"
-            " warning if nobody can type a code.",
+            " another setting of AuthenticationMethods or KbdInteractiveAuthentication takes precedence. If nobody can"
+            " type a code, this is a warning.",
             "Add a list of methods there, such as AuthenticationMethods publickey keyboard-interactive:pam,publickey",
         ),
         warning_kind(
             "sshd-code-before-password",
             "sshd asks for a recovery code before the password, or accepts no password: {names}",
-            "PasswordAuthentication was switched on after `setup sshd --codes`, which serves logins by key. With the"
-            " AuthenticationMethods of its drop-in, sshd accepts no password. If passwords are added there, most"
-            " clients first ask their users for a recovery code.",
+            "PasswordAuthentication was switched on after `setup sshd --codes`, which serves logins by key: with its"
+            " AuthenticationMethods, sshd accepts no password. If passwords are added there, most clients first ask"
+            " their users for a recovery code.",
             "pam-iampass setup sshd --no-prompt, or set PasswordAuthentication no",
         ),
         error_kind(
             "sshd-no-prompt",
             "sshd requires keyboard-interactive, which is off: {names}",
-            "AuthenticationMethods requires methods that are not available with `KbdInteractiveAuthentication no`.",
+            "AuthenticationMethods requires it of these users: they cannot log in.",
             "Set KbdInteractiveAuthentication yes",
         ),
         warning_kind(
@@ -600,32 +544,31 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sshd-key-not-demanded",
             "Our line requires a key, and sshd does not ask for one first: {names}",
-            "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key."
-            " AuthenticationMethods does not require one.",
+            "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key.",
             _METHODS,
         ),
         warning_kind(
             "sshd-grace-short",
             "sshd ends a login after {grace} s, but users have {timeout} s to approve",
-            "LoginGraceTime begins with the connection, and includes key, password and prompt. sshd penalizes clients"
-            " that exceed it. It should be 30 s longer than `timeout`.",
+            "LoginGraceTime begins with the connection, and includes key, password and prompt: it should be 30 s"
+            " longer than `timeout`. sshd penalizes clients that exceed it.",
             "Set LoginGraceTime {enough}, or a shorter timeout in the settings",
         ),
         warning_kind(
             "sshd-root-refused",
             "sshd refuses root even after an approval",
-            "With `PermitRootLogin prohibit-password`, sshd refuses root after keyboard-interactive, even if PAM has"
-            " succeeded. This is a note if root has no token.",
+            "With `PermitRootLogin prohibit-password`, sshd refuses root after keyboard-interactive. If root has no"
+            " token, this is a note.",
             "Set PermitRootLogin yes with AuthenticationMethods publickey,keyboard-interactive:pam, or no",
         ),
         note_kind(
             "sshd-limits",
             "sshd turns people away: {what}",
             "`MaxStartups` counts connections that are not authenticated yet, among them all logins that wait for a"
-            " phone; clients report `Connection reset by peer`. For `PerSourcePenalties`, a denial or a time-out on the"
-            " phone is a failed login, and people behind the same bastion, NAT or proxy share an address. It is a"
-            " warning if `MaxAuthTries` is low: it counts every key that sshd does not accept, and most clients offer"
-            " their keys before they ask for the password.",
+            " phone; clients report `Connection reset by peer`. For `PerSourcePenalties`, a denial or a time-out on"
+            " the phone is a failed login, and people behind the same bastion, NAT or proxy share an address. A low"
+            " `MaxAuthTries` is a warning: it counts every key that sshd does not accept, and most clients offer their"
+            " keys before they ask for the password.",
             "{remedy}",
         ),
         warning_kind(
@@ -647,41 +590,39 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
             "With `!authenticate` and `exempt_group`, sudo does not run PAM's `auth` stack. The finding names the"
-            " users of that line, except users whom the settings exempt. `check` does not evaluate whether sudo allows"
-            " them anything, and whether another line replaces this one for some of them.",
+            " users of that line, except exempt ones. `check` does not evaluate whether sudo allows them anything, or"
+            " whether another line replaces this one.",
             "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         error_kind(
             "sudo-other-service",
             "{rule}: sudo uses a PAM service that does not ask the phone: {names}",
-            "`pam_service`, `pam_login_service` (for `sudo -i`) and `pam_askpass_service` (for `sudo -A`) can be set"
-            " for all users, or for some users, hosts, commands or target users.",
+            "`pam_service`, `pam_login_service` (for `sudo -i`) or `pam_askpass_service` (for `sudo -A`) is set,"
+            " perhaps only for some users, hosts, commands or target users.",
             "Remove it with visudo",
         ),
         error_kind(
             "sudo-no-account-phase",
             "{rule}: sudo does not ask the phone for commands that need no password: {names}",
-            "sudo asks for every command (`setup sudo --always`) in the `account` stack of PAM, which it does not run"
-            " with `!pam_acct_mgmt`. This can be set for all users, or for some users, hosts, commands or targets.",
+            "sudo asks for every command (`setup sudo --always`) in PAM's `account` stack, which it does not run with"
+            " `!pam_acct_mgmt`. This may be set only for some users, hosts, commands or target users.",
             "Remove it with visudo",
         ),
         warning_kind(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
             "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root, of the target user or of"
-            " `runas_default`, and gives PAM that user's name. With `approver: user` that user has to approve, and not"
-            " the caller. It is an error if root is exempt: then root's password is enough. `user` is the default for"
-            " PAM services other than sudo and sudo-i.",
+            " `runas_default`. With `approver: user`, the default for PAM services other than sudo and sudo-i, that"
+            " user has to approve, and not the caller. If root is exempt, this is an error: root's password is enough.",
             "In the settings, write approver: caller under services and {service}",
         ),
         warning_kind(
             "sudo-never-asks-again",
             "{rule}: sudo does not ask again where it should: {names}",
-            "sudo remembers that a user was authenticated. With a negative `timestamp_timeout` it does not forget this"
-            " until the next boot. Where people share an account (`approver: key` or `login`), `timestamp_type=global`"
-            " has it ask nobody else who runs it in that account: this is an error. When a kept session is revoked or"
-            " ended, time stamps are removed in /run/sudo/ts only, and `timestampdir` or `timestampowner` has them"
-            " elsewhere.",
+            "sudo remembers that a user was authenticated: with a negative `timestamp_timeout` until the next boot."
+            " Where people share an account (`approver: key` or `login`), `timestamp_type=global` is an error: once"
+            " one person has approved, sudo asks nobody else in that account. When a kept session is revoked or ended,"
+            " time stamps are removed in /run/sudo/ts only; `timestampdir` or `timestampowner` puts them elsewhere.",
             "Remove it with visudo",
         ),
     ),
@@ -689,29 +630,28 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Users whom the settings"
-            " exempt are not listed. With `setup sudo --always`, the phone is asked for them, too.",
+            "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Exempt users are not"
+            " listed. With `setup sudo --always`, the phone is asked for these commands, too.",
             "None if this is intended; otherwise remove NOPASSWD with visudo, or: pam-iampass setup sudo --always",
         ),
         note_kind(
             "way-in-open",
             "{program} does not ask the phone",
-            "`check` looks for sshd, sudo, polkit and set-uid programs that use PAM, and simulates their PAM services:"
-            " with this one, the right password is enough, or even less. `setup` of another service does not change"
-            " it.",
+            "`check` looks for sshd, sudo, polkit and set-uid programs that use PAM, and simulates their PAM services."
+            " With this one, the right password is enough, or even less.",
             "To protect it: pam-iampass setup {name}",
         ),
         note_kind(
             "way-in-console",
             "{program} does not ask the phone",
-            "This is the console, or a display manager, whose PAM service has a file.",
+            "This is the console, or a display manager.",
             "Leave it open as the way in while IAMPASS is unreachable; or pam-iampass setup {name}",
         ),
         note_kind(
             "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
-            "It is not in `check`'s list of programs, and there is no PAM service of the same name. `check` looks for"
-            " set-uid programs in the folders of programs and libraries below /usr, and in /opt.",
+            "`check` does not know this program, and finds no PAM service of the same name. It looks for set-uid"
+            " programs in the folders of programs and libraries below /usr, and in /opt.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
         note_kind(
@@ -725,14 +665,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "way-in-without-pam",
             "{program} lets users in without PAM, and never asks the phone",
             "`check` knows the set-uid programs ksu, super, calife, userv and op, and the servers dropbear, tinysshd,"
-            " lshd, tailscaled and teleport, running or not. They do not use PAM, so no PAM file makes them ask.",
+            " lshd, tailscaled and teleport, running or not. No PAM file makes them ask.",
             "{remedy}",
         ),
         note_kind(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
-            "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack. It is a warning where"
-            " sudo asks for every command.",
+            "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack. If sudo asks for every"
+            " command, this is a warning.",
             "None if this is intended; otherwise remove nopass",
         ),
         warning_kind(
@@ -754,16 +694,58 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "lockout-root",
             "root cannot log in by ssh: {why}",
-            "`PermitRootLogin` is `yes`, the PAM service of sshd asks the phone, and root would be denied.",
+            "`PermitRootLogin` is `yes`, and the PAM service of sshd asks the phone.",
             "pam-iampass enroll root (on a host of a gateway, there: pam-iampass-gateway enroll root), or exempt root,"
             " or set PermitRootLogin no",
         ),
         note_kind(
             "lockout-no-way-back",
             "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
-            "`unavailable` is `deny`. Then you can log in only at the console. It is a warning if the console asks the"
-            " phone as well: then there is no way in at all while IAMPASS or the network is down.",
+            "`unavailable` is `deny`: then you can log in only at the console. If the console asks the phone as well,"
+            " this is a warning: there is no way in at all while IAMPASS or the network is down.",
             "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
+        ),
+    ),
+    "Hosts of a gateway": (
+        error_kind(
+            "gateway-refuses",
+            "The gateway takes no requests from this host: {what}",
+            "The host waits for admission, or was suspended or removed. Every login is denied.",
+            "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed:"
+            " pam-iampass leave, and join again",
+        ),
+        warning_kind(
+            "gateway-away",
+            "A gateway of this host does not serve it: {url}",
+            "Logins go on at the other gateways. A login that asks this one first loses up to three seconds.",
+            "See to that gateway; if it is gone for good, take it out of `gateways` in gateway.yaml, and then: "
+            "pam-iampass join --update",
+        ),
+        warning_kind(
+            "gateways-differ",
+            "The fleet has other gateways than this host knows: {gateways}",
+            "If none of the gateways that this host knows answers, every login is denied.",
+            "pam-iampass join --update",
+        ),
+        warning_kind(
+            "presence-not-kept",
+            "{what} no login on another host, although the gateway lets them: session.keep is off for sshd",
+            "Only a kept login can cover another one, or be covered by one. So the phone is asked each time.",
+            "Set session.keep: true, in general or for the service sshd; then: pam-iampass setup sshd",
+        ),
+        warning_kind(
+            "gateway-secret-left",
+            "An application's secret may be left on a host that has joined a gateway: {files}",
+            "With the secret, root of this machine can register phones for everybody; only the gateway needs it."
+            " `pam-iampass join` keeps it for `leave`.",
+            "Delete it once this machine stays, and change the secret at IAMPASS if others may have read it",
+        ),
+        note_kind(
+            "users-not-on-this-host",
+            "Users of this machine who may not log in here, as the gateway says: {names}",
+            "The gateway does not know them, or none of their groups may log in to hosts of this group; it does not"
+            " say which. This may be intended.",
+            "At the gateway: pam-iampass-gateway user may USER {host}",
         ),
     ),
 }

@@ -13,12 +13,13 @@ _START = """\
 <!-- Made by `make pages`; change `pam_iampass/check/catalogue.py` instead. -->
 # Findings of pam-iampass check
 
-`pam-iampass check` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing,
-and no phone rings. Run it as root: it lists at the end what it could not check. `pam-iampass check --settings` looks at
-files only, and shows problems with their file, line and key.
+`pam-iampass check` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing
+and sends no request to a phone. Run it as root; at the end it lists what it could not check. `pam-iampass check
+--settings` looks at files only, and shows problems with their file, line and key.
 
-Each finding has an id, a severity, a subject, one line of evidence and one line of advice. This page has the advice
-where it is always the same. The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. Here you find what it means,
+and the advice where it is always the same. The exit status is 1 if there is an error, 3 if there are only warnings, and
+0 otherwise.
 
 | severity | meaning |
 | --- | --- |
@@ -26,11 +27,10 @@ where it is always the same. The exit status is 1 if there is an error, 3 if the
 | warning | it works, but not as intended, or not for everybody |
 | note | information |
 
-With `--monitoring` warnings that are normal while users and services are being added one by one count as notes.
+With `--monitoring`, warnings that are normal while you add users and services one by one are notes.
 
-PAM stacks are simulated as libpam runs them, with right and wrong first factors and with everything that the module can
-return: approved, denied, ignored, crashed, missing. The results of common modules are known; for other modules both
-success and failure are tried.
+`check` simulates PAM stacks as libpam runs them, with right and wrong first factors, and with our module approving,
+denying, ignoring, crashing or missing. It knows the results of common modules. For others it tries success and failure.
 """
 
 
@@ -38,11 +38,8 @@ _GATEWAY_START = """\
 <!-- Made by `make pages`; change `pam_iampass/gateway/check/catalogue.py` instead. -->
 # Findings of pam-iampass-gateway check
 
-`pam-iampass-gateway check` finds what keeps hosts from asking. It changes nothing, and no phone rings. Run it as root
-on the gateway.
-
-Each finding has an id, a severity, a subject, one line of evidence and one line of advice. This page has the advice
-where it is always the same. The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
+`pam-iampass-gateway check` finds why hosts cannot send requests. It changes nothing and sends no request to a phone.
+Run it as root on the gateway. Severities and exit status are those of [`pam-iampass check`](findings.md).
 """
 
 

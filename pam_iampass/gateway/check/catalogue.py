@@ -19,15 +19,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "certificate-not-valid",
             "The gateway's certificate {what}",
-            "Hosts trust the fleet's CA only, and the name or address by which they call the gateway must be in the"
-            " certificate. Hosts that cannot trust it deny their logins.",
+            "Hosts trust only the fleet's CA, and the certificate must contain the name or address by which they call"
+            " the gateway. Hosts that cannot trust the gateway deny their logins.",
             f"pam-iampass-gateway certificate renew; {_RESTART}",
         ),
         error_kind(
             "authority-not-valid",
             "The certificate of the fleet's CA cannot be used",
-            "Hosts trust this CA only. Without its certificate no host can join, and the gateway's certificate cannot"
-            " be renewed.",
+            "No host can join, and the gateway's certificate cannot be renewed.",
             "Restore ca.pem from your backup. Without one, make a new CA, and let all hosts join again:"
             " docs/fleet/gateway-operations.md, TLS",
         ),
@@ -42,27 +41,27 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "service-down",
             "The service does not answer: {what}",
-            "Hosts cannot ask anybody. Their logins are denied, or continue without the phone if"
-            " `unavailable: ignore` is set.",
+            "Hosts cannot send requests. Their logins are denied, or continue without the phone if `unavailable:"
+            " ignore` is set.",
             "systemctl status pam-iampass-gateway; journalctl -u pam-iampass-gateway",
         ),
         error_kind(
             "other-service",
             "Another service answers on the gateway's port",
-            "What listens there has not the certificate of this gateway, or another fleet's CA.",
+            "The other service has no certificate of this gateway.",
             "ss -ltnp: find out what listens there",
         ),
         error_kind(
             "acts-down",
             "The service for the portal does not answer: {what}",
-            "`portal` is in the settings, and nobody can sign in there. Logins to hosts do not need it.",
+            "Nobody can sign in at the portal. Logins to hosts do not need it.",
             "systemctl enable --now pam-iampass-gateway-acts.socket; journalctl -u pam-iampass-gateway-acts",
         ),
         error_kind(
             "acts-socket",
             "The socket for the portal can be used by others: {what}",
-            "The portal's user and root can connect, and nobody else: whoever does is trusted to say from where people"
-            " come, and can try links and passkeys.",
+            "Only the portal's user and root may connect: the gateway trusts them to say where people come from, and"
+            " they can try links and passkeys.",
             "systemctl restart pam-iampass-gateway-acts.socket; if it is so again, look for changes of the unit:"
             " systemctl cat pam-iampass-gateway-acts.socket",
         ),
@@ -71,16 +70,16 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "portal-settings",
             "The portal's settings have a problem: {what}",
-            "With an error the portal does not start. With another origin than in gateway.yaml, the gateway refuses"
-            " everybody who signs in.",
+            "With an error the portal does not start. If its origin differs from the one in gateway.yaml, the gateway"
+            " refuses everybody who signs in.",
             "Correct {file}; then: systemctl restart pam-iampass-portal",
         ),
         error_kind(
             "portal-files",
             "The portal's certificate and key cannot be used: {what}",
-            "systemd reads both files as root and passes them to the portal, whatever they are: if somebody else can"
-            " exchange them, any file of root can be passed on, such as the key of the fleet. So only root may be able"
-            " to change them, links that lead to them, and the folders above.",
+            "Only root may be able to change these files, links that lead to them, and the folders above. systemd"
+            " reads them as root and passes them to the portal: a user who can exchange them gets any file of root,"
+            " such as the key of the fleet.",
             "{remedy}",
         ),
         error_kind(
@@ -92,8 +91,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "portal-certificate",
             "The portal's certificate {what}",
-            "Browsers show an error in place of the portal. Its certificate must name the host of `origin`, and come"
-            " from a CA that the computers of your people trust; the file has the CA's intermediate certificates, too.",
+            "Browsers show an error in place of the portal. The certificate must name the host of `origin`, and come"
+            " from a CA that the computers of your people trust. The file must contain the CA's intermediate"
+            " certificates, too.",
             "pam-iampass-gateway portal setup, with the right --certificate and --key",
         ),
         warning_kind(
@@ -107,20 +107,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "database-away",
             "The database cannot be used: {what}",
-            "Without the database the gateway knows neither hosts nor people.",
+            "Without the database the gateway knows neither hosts nor people: it denies all logins.",
             "Check PostgreSQL, `database` in gateway.yaml, and the rights of the role",
         ),
         error_kind(
             "writes-fail",
             "The running gateway cannot write to the database: {what}",
-            "Logins are denied, although the database answers questions. `/readyz` says the same.",
+            "Logins are denied, although the database can be read.",
             "On the machine of the database: df -h; journalctl -k; the log of PostgreSQL",
         ),
         warning_kind(
             "disk-little-room",
             "The disk of the database is nearly full: {free} of {size} are free",
-            "If less than 16 MiB are free, this is an error. PostgreSQL cannot write to a full disk, and logins are"
-            " denied. `check` examines only a database on this machine.",
+            "PostgreSQL cannot write to a full disk, and logins are denied. If less than 16 MiB are free, this is an"
+            " error. `check` examines only a database on this machine.",
             "df -h; make room, or use a larger disk. `records` in gateway.yaml sets how long the log is kept",
         ),
         error_kind(
@@ -132,44 +132,43 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "database-restored",
             "The database is an old copy: {what}",
-            "A host that was removed would be back, and so would an invite that was used up. No host is answered until"
-            " an administrator has confirmed it.",
+            "The gateways answer no host until an administrator has confirmed the copy. In it, a host that was removed"
+            " since is back, and an invite that was used since is valid again.",
             "pam-iampass-gateway restored",
         ),
         error_kind(
             "rows-not-ours",
             "{rows} not written by a gateway of this fleet",
-            "A person or program with access to the database has changed it, or the key file is another one. These rows"
-            " do not count: such a host cannot ask, and such a person cannot be asked.",
+            "A person or program with access to the database has changed them, or the key file is another one. Such a"
+            " host cannot send requests, and such a person cannot be asked.",
             "Find out who can write to the database; then remove these rows and add them again",
         ),
         error_kind(
             "database-clock",
             "The database's clock is {what} this machine's",
-            "Signatures go by the gateway's clock, everything else by the database's. At more than 300 s calls of hosts"
-            " are refused.",
+            "The gateway checks signatures by its own clock; for all other times it uses the database's. If they"
+            " differ by more than 300 s, calls of hosts are refused.",
             "timedatectl: set both clocks",
         ),
         warning_kind(
             "database-locks",
             "{name} is {value} in PostgreSQL, not {wanted}",
-            "A pooler has not passed on what the gateway asks for at the beginning of a connection. A login that waits"
-            " for a lock for longer holds a connection, and others wait for one; a gateway that has lost its power in a"
-            " transaction keeps its locks.",
+            "A pooler has not passed on what the gateway sets at the beginning of a connection. A login that waits for"
+            " a lock for longer holds up others. A gateway that loses power in a transaction keeps its locks.",
             "docs/fleet/gateway-several.md, A pooler in front of PostgreSQL",
         ),
         warning_kind(
             "database-plain",
             "The connection to the database is not encrypted",
-            "An attacker who can read it sees the names of people and hosts; one who can change it can hold up logins."
-            " Tokens, secrets and phone numbers are encrypted in any case, and no row can be forged.",
+            "An attacker who can read the connection sees the names of people and hosts; one who can change it can"
+            " hold up logins. Tokens, secrets and phone numbers are encrypted in any case, and no row can be forged.",
             "sslmode=verify-full in `database` of gateway.yaml",
         ),
         warning_kind(
             "database-open",
             "Every role of the PostgreSQL server can connect to the gateway's database",
-            "Such a role can read and write nothing there, but can hold up logins: it can take the locks of people, and"
-            " all connections.",
+            "Such a role can read and write nothing there, but can hold up logins: it can take locks and all"
+            " connections.",
             "As the account postgres: psql -c 'REVOKE CONNECT ON DATABASE {name} FROM PUBLIC'",
         ),
     ),
@@ -177,9 +176,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "backup-fails",
             "There is no good backup of the database: {what}",
-            "If the database is lost, all hosts must join, and all people register, once more. If `backup` in the"
-            " settings names a folder that does not exist, this is an error if the fleet has one gateway. With several"
-            " gateways it is a note (`backup-off`), because another one may make the backups.",
+            "If the database is lost, all hosts must join again, and all people must register again. If the fleet has"
+            " several gateways, a folder that does not exist is only a note (`backup-off`), because another gateway"
+            " may make the backups.",
             "{remedy}",
         ),
         note_kind(
@@ -199,7 +198,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "application-unknown",
             "IAMPASS does not know the application",
-            "Every start is answered with 404.",
+            "No phone can be asked: IAMPASS answers every request with 404.",
             "Check application_id and server in gateway.yaml",
         ),
         HOST_KINDS["previous-secret-left"],
@@ -208,7 +207,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "clock-off",
             "This machine's clock is {seconds} s {side} IAMPASS's",
-            "Signatures go by it. At more than 300 s every call of a host whose clock is right is refused (CLOCK_OFF).",
+            "Signatures are checked by this clock. At more than 300 s, every call of a host whose clock is right is"
+            " refused (CLOCK_OFF).",
             "timedatectl set-ntp true, or enable another time service",
         ),
     ),
@@ -216,15 +216,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "no-people",
             "Nobody has been added yet",
-            "Until then, the gateway denies every login for which a host asks it. Once there are people, `check` also"
-            " checks whether the groups in the settings have any.",
+            "The gateway denies every login. Once there are people, `check` also checks whether the groups in the"
+            " settings have members.",
             "pam-iampass-gateway enroll USER --group GROUP",
         ),
         note_kind(
             "passkeys-of-nobody",
             "{name} has passkeys that do not count",
-            "They are of somebody who cannot log in any more, or who had this name before. Nobody can sign in with"
-            " them.",
+            "They belong to a person who cannot log in any more, or to an earlier person of this name. Nobody can sign"
+            " in with them.",
             "pam-iampass-gateway operator end {name}, unless the person comes back",
         ),
     ),
@@ -232,22 +232,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "group-without-settings",
             "Hosts or invites have the group {group}, which is not in the settings",
-            "No host can join with such an invite, and such a host can have nobody asked: its logins are denied.",
+            "No host can join with such an invite. Logins on hosts of the group are denied.",
             "Write the group into `groups` in gateway.yaml and restart the service; or pam-iampass-gateway host remove,"
             " host revoke",
         ),
         error_kind(
             "group-of-nobody",
             "Nobody has the group {name}, which the settings name",
-            "Perhaps its name has a typing error in gateway.yaml, or in the group of the people. Those who should have"
-            " it are denied on the hosts of `groups`, have no role, or get no help.",
+            "Perhaps its name has a typing error, in gateway.yaml or in the groups of the people. People who should"
+            " have it are denied on the hosts of `groups`, have no role, or get no help.",
             "Correct it in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group {name}",
         ),
         error_kind(
             "role-of-nobody",
             "Nobody has the role {role}",
-            "No person who may log in has one of the groups to which the settings give it. What the role does is left"
-            " to root of a gateway.",
+            "No person who may log in has one of the groups to which the settings give it. Only root of a gateway can"
+            " do what the role does.",
             "Correct `operators` in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group"
             " GROUP",
         ),
@@ -260,7 +260,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "hosts-waiting",
             "{hosts} waiting to be admitted",
-            "They have joined, and cannot ask anybody yet.",
+            "They have joined, and cannot send requests yet.",
             "pam-iampass-gateway host admit HOST",
         ),
     ),
