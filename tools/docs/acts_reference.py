@@ -15,28 +15,28 @@ _HEAD = """\
 <!-- Made by `make pages` from `pam_iampass/fleet/`. -->
 # Acts at a gateway
 
-What can be done to a fleet, one act each. What an act changes in the database and its record are one transaction: both
-happen, or neither. What follows at IAMPASS, such as the end of sessions, is written down with them and comes after
-that: if the command was stopped meanwhile, or IAMPASS did not answer, a gateway goes on with it within a minute, and
-again until IAMPASS knows. The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it
-concerns, the actor (`caller`) and what has shown that (`known_by`: `command` for root of a gateway, with the terminal
-and where the login came from, `sign-in` for a person who has signed in at the portal).
+Everything that changes a fleet is an act. A gateway writes what an act changes and its record in one transaction: both,
+or neither. What follows at IAMPASS, such as the end of sessions, comes after that. If the command is stopped meanwhile,
+or IAMPASS does not answer, a gateway goes on within a minute, until IAMPASS knows.
 
-Root of a gateway may do everything, with `pam-iampass-gateway`. Everybody else signs in at the portal with a passkey.
-"Who else may" are the roles that can do it: a person ("the person") for themselves only, the help desk for people whose
-groups it helps, all of them, and an admin for everybody else. `operators` in gateway.yaml says which groups have which
-role; it counts only with a passkey that was registered with a link of `pam-iampass-gateway operator link`, if the
-person had the role when root made the link. For themselves, people with a role act as the person, and do no more: a
-bypass of an admin is made by another admin, or by root. A help desk acts for nobody who has a passkey by a link of
-root's.
+The record (`pam-iampass-gateway log`) has the act's name, the person or the host whom it concerns, the actor (`caller`),
+and how the gateway knows the actor (`known_by`): `command` for root of a gateway, with the terminal and the address of
+the login, or `sign-in` for a person in the portal. A refused act is a record, too (`refused`, with the reason). One
+sign-in leaves 60 records a minute at most.
 
-"Touch" says which roles must confirm it by a touch of the passkey of the sign-in, over just this act with just these
-parameters, within two minutes. "Phone" says which roles must approve it on the phone, too. Somebody who has never had a
-phone need not; somebody who has reported it lost, or whose phone IAMPASS has no longer, cannot do it before the next
-one is registered. What is refused is a record (`refused`, with the reason), which names another person in the reason
-only; of what is done and refused in one sign-in there are 60 a minute.
+Root of a gateway may do every act, with `pam-iampass-gateway`. All others sign in at the portal with a passkey. The
+columns of the table say what they may do:
 
-[What is no act](#what-is-no-act) says what root of a gateway can change besides.
+- **Who else may**: "the person" acts only for themselves; the help desk, for people all of whose groups it helps, but
+  never for a person who has a passkey by a link of root's; an admin, for all people but themselves. For themselves,
+  people with a role can do only what "the person" can: another admin or root makes a bypass of an admin. `operators` in
+  gateway.yaml says which groups have which role. A role works only with a passkey that was registered with a link of
+  `pam-iampass-gateway operator link`, and only if the person had the role when root made the link.
+- **Touch**: these roles must touch their passkey for just this act with just these parameters, within two minutes.
+- **Phone**: these roles must also approve on their phone. People who have never had a phone need not. People who have
+  reported it lost, or whose phone IAMPASS no longer has, must register the next one first.
+
+[What is no act](#what-is-no-act) says what else root of a gateway can change.
 
 | act | what it does | parameters | who else may | touch | phone | the record's reason |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -45,9 +45,9 @@ only; of what is done and refused in one sign-in there are 60 a minute.
 _NO_ACTS = """
 ## What is no act
 
-`perform` carries out every act, in one transaction. These verbs of `pam-iampass-gateway` cannot work so, or need no
-database. Only root of a gateway can run them. If one is stopped, run it again: until then nobody is let in who should
-not be. All other verbs perform acts, or only show something.
+These verbs of `pam-iampass-gateway` also change something, but cannot do it in one transaction, or need no database.
+Only root of a gateway can run them. If a verb is stopped, run it again: until then, nobody can log in who should not.
+All other verbs perform acts, or only show something.
 
 | verb | why it is no act |
 | --- | --- |
@@ -75,12 +75,15 @@ NO_ACTS: Mapping[str, str] = {
 _VIEWS = """
 ## What may be read
 
-What a gateway shows of a row to whom: these fields, and no others. A person sees rows of their own: what was asked of
-them and done to them, by the name that the gateway has written, never what a host says of the caller. Of their records
-they see no alerts, and none from before they were added: names are used again. Help desk sees the rows of the people
-whom it helps: all their groups are ones that it helps, and they have one; `is_helped` says whether it does anything for
-them, too. Root of a gateway sees what admins see, and the whole records with `pam-iampass-gateway log`. Tokens of
-IAMPASS and secrets of hosts are shown to nobody.
+The gateway shows these fields to each role, and nothing to a role that is not listed.
+
+- People see rows of their own: what was asked of them and done to them, with the names that the gateway knows, not what
+  a host says of the caller. They see no alerts, and no records from before they were added, because names are used
+  again.
+- The help desk sees the rows of people who have a group and all of whose groups it helps. `is_helped` says whether it
+  may also act for the person.
+- Root of a gateway sees what admins see, and all of the records with `pam-iampass-gateway log`.
+- Nobody sees tokens of IAMPASS and secrets of hosts.
 
 | what | to whom | fields |
 | --- | --- | --- |
@@ -95,12 +98,16 @@ def page() -> str:
 
 
 def _rows(view: View[Any]) -> str:
-    roles = (role for role in Role if role is not Role.ROOT)
-    return "".join(f"| {view.of} | {role.value} | {_fields(view.fields.get(role, ()))} |\n" for role in roles)
+    """One row for the roles that see the same fields."""
+    seen: dict[tuple[str, ...], list[str]] = {}
+    for role in Role:
+        if role is not Role.ROOT and role in view.fields:
+            seen.setdefault(view.fields[role], []).append(role.value)
+    return "".join(f"| {view.of} | {', '.join(roles)} | {_fields(fields)} |\n" for fields, roles in seen.items())
 
 
 def _fields(names: Collection[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or "nothing"
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _row(name: str, act: type[Declared[Any]]) -> str:

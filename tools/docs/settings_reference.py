@@ -3,6 +3,7 @@ gateway.yaml(5); portal.yaml(5). And config/iampass.yaml, which is installed."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from dataclasses import dataclass
 from importlib import import_module
@@ -65,13 +66,12 @@ group or by a rule, or if it cannot act for its owner, only its own logins are d
 an error. A host that has joined a gateway denies every account with `acts_for`.
 
 A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and takes the place of the
-line in `users.yaml`. An error in it denies the logins of that user only. The file is found by its name, so that a login
-is as fast with 100,000 users as with 10. If every user has a file there, leave `users.yaml` empty, but keep it: while
-`users.yaml` is missing, users without a file in `users.d` are denied, and `pam-iampass check` reports an error. On a
-host of a gateway, `users.yaml` may be missing.
+line in `users.yaml`. An error in it denies only the logins of that user. With it, a login is as fast with 100,000 users
+as with 10. If every user has a file there, keep an empty `users.yaml`: while it is missing, users without a file are
+denied, and `pam-iampass check` reports an error. On a host of a gateway, `users.yaml` may be missing.
 
-In the name of such a file, every byte except letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first
-character) is written as `%XX`, two upper-case hexadecimal digits (of UTF-8): the file of `jo@example.com` is
+In the name of such a file, letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first character) stand for
+themselves. Every other byte of UTF-8 is `%XX`, two upper-case hexadecimal digits: the file of `jo@example.com` is
 `jo%40example.com.yaml`. A user whose file name would be longer than 255 bytes has to be in `users.yaml`.
 """
 
@@ -253,14 +253,14 @@ def portal() -> Reference:
 
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
+    """The rows of keys; the text above has named the shared ones, and a section is described below."""
     yield "| key | value | default | |"
     yield "| --- | --- | --- | --- |"
     for key in keys:
-        if key in shared:
-            yield f"| `{key.name}` | as above | as above | |"
-        else:
-            value = f"{key.type.description}; for example `{key.type.example}`"
-            yield f"| `{key.name}` | {value} | {_default(key) or 'required'} | {key.description} |"
+        if key not in shared:
+            about = f" {key.description}" if key.section is None else ""
+            value = "; ".join([key.type.description, *_example(key)])
+            yield f"| `{key.name}` | {value} | {_default(key) or 'required'} |{about} |"
 
 
 def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) -> None:
@@ -269,9 +269,16 @@ def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) ->
         page.definition(", ".join(again), ["As above. The default is the value set there."])
     for key in keys:
         if key not in shared:
-            value = f"{key.type.description}, for example `{key.type.example}`."
+            value = ", ".join([key.type.description, *_example(key)]) + "."
             default = f"Default: {_default(key)}." if _default(key) else "Required."
             page.definition(f"`{key.name}`", [key.description, f"{value[0].upper()}{value[1:]} {default}"])
+
+
+def _example(key: Key) -> list[str]:
+    """An example, unless the description of the type or the default is one."""
+    known = [key.default, *re.split(r", | or ", key.type.description)]
+    is_new = key.section is None and key.type.example not in [*known, "true"]
+    return [f"for example `{key.type.example}`"] if is_new else []
 
 
 def _default(key: Key) -> str:
