@@ -38,8 +38,8 @@ _HEAD = """\
 <!-- Made by `make pages` from `tools/docs/records_reference.py` and `pam_iampass/audit/journal.py`. -->
 # Records in the journal
 
-What a SIEM or a log shipper needs to know of the records of pam-iampass. To read them on the machine, use `pam-iampass
-log` or `journalctl -x`, which explains each.
+What a SIEM or a log shipper needs to know. To read the records on the machine, use `pam-iampass log`, or `journalctl
+-x`, which explains each.
 
 - All records have `SYSLOG_IDENTIFIER=pam_iampass` and `SYSLOG_FACILITY=10` (authpriv), and audit records a `MESSAGE_ID`
   for their kind. A line without one, such as the warning that the agent cannot use its state, is for people.
@@ -72,24 +72,31 @@ With journalctl, as root; `id -u _iampass` finds the service's user:
     journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) --priority=crit
 
 They show everything, phones that did not approve, logins without the phone, what administrators did, and what to look
-at now. A shipper that exports the journal as JSON sends what `journalctl -o json` prints, an object a line. Of these,
-how often each person has refused on the phone:
+at now. A shipper sends what `journalctl -o json` prints, an object a line. This counts how often each person has
+refused on the phone:
 
     journalctl -o json SYSLOG_IDENTIFIER=pam_iampass --since today |
         jq -r --arg uid $(id -u _iampass) 'select(._UID == $uid and .IAMPASS_OUTCOME == "denied") | .IAMPASS_APPROVER' |
         sort | uniq -c
 
-More than two of them in ten minutes for one person mean that another person has their password. In a store of logs,
-ask for the same: `SYSLOG_IDENTIFIER`, `_UID` and `IAMPASS_OUTCOME`, counted by `IAMPASS_APPROVER` over all hosts. The
-user id of `_iampass` differs between machines. If the shipper drops fields that begin with `_`, have it drop the
-records of other users first.
-
-A login on a host of a gateway has the same `IAMPASS_LOGIN` on both. Logins that such a host has let in by itself are
-records of the gateway, too, with `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`: a store that has the journals of the
-hosts finds them twice.
+More than two refusals of one person in ten minutes mean that another person has their password. In a store of logs,
+count the same by `IAMPASS_APPROVER` over all hosts. The user id of `_iampass` differs between machines. If the shipper
+drops fields that begin with `_`, have it drop the records of other users first.
 
 ## Kinds
 
+The first example of a login and of a session has all fields. The others have only the fields that differ from it.
+
+"""
+
+_GATEWAY = """
+## On a gateway
+
+`IAMPASS_CALLER`, `IAMPASS_SERVICE`, `IAMPASS_RHOST` and `IAMPASS_COMMAND` are what the host has said.
+
+A login has the same `IAMPASS_LOGIN` on the host and on the gateway. Logins that a host has let in by itself are records
+of the gateway, too, with `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`. If a store has the journals of hosts and
+gateways, it finds these logins twice.
 """
 
 #: Each field with its type and what it is. The examples say which records have it.
@@ -146,16 +153,15 @@ FIELDS = {
         "name of an account, or number of one without a name",
         "who started the application, by the real user id of its process. Empty if unknown, as in sshd and other "
         "services of root, which act for remote users. In acts the administrator: by the kernel's login uid, else the "
-        "caller of sudo. On a gateway, as the host has said it",
+        "caller of sudo",
     ),
     "IAMPASS_SERVICE": (
         "name",
-        "the PAM service; of a bypass also `all`. On a gateway, as the host has said it",
+        "the PAM service; of a bypass also `all`",
     ),
     "IAMPASS_RHOST": (
         "address or name",
-        "the remote host, as the application has named it; in acts, where the administrator's login came from. On a "
-        "gateway, as the host has said it",
+        "the remote host, as the application has named it; in acts, where the administrator's login came from",
     ),
     "IAMPASS_TTY": ("path", "the administrator's terminal"),
     "IAMPASS_SESSION": (
@@ -173,8 +179,7 @@ FIELDS = {
     "IAMPASS_COMMAND": (
         "text",
         "the command line of sudo, su or doas, quoted as for a shell, and the folder. Of a long one, the beginning and "
-        "the end. Missing with `show_command: false`. It does not say what a script contains. On a gateway, as the "
-        "host has said it",
+        "the end. Missing with `show_command: false`. It does not say what a script contains",
     ),
     "IAMPASS_ELAPSED_MS": (
         "number",
@@ -325,13 +330,14 @@ def page() -> str:
     rows = [
         f"| `{name}` | {type_} | {_where(name, found)} | {what} |" for name, (type_, what) in FIELDS.items()
     ]
+    first = {kind: next(e for e in found if e.kind == kind) for kind in {example.kind for example in found}}
     kinds = []
     for message_id, subject in _subjects().items():
         mine = [example for example in found if example.fields["MESSAGE_ID"] == message_id]
         kinds.append(f"**{subject}**, `{message_id}`:\n")
-        kinds.extend(_shown(example) for example in mine)
+        kinds.extend(_shown(example, first[example.kind].fields) for example in mine)
     queries = _QUERIES.replace("{administration}", ADMINISTRATION)
-    return _HEAD + "\n".join(rows) + "\n\n" + queries + "\n".join(kinds).rstrip("\n") + "\n"
+    return _HEAD + "\n".join(rows) + "\n\n" + queries + "\n".join(kinds) + _GATEWAY
 
 
 def _where(name: str, found: list[Example]) -> str:
@@ -352,13 +358,15 @@ def _subjects() -> dict[str, str]:
     return dict(re.findall(r"^-- ([0-9a-f]{32})\nSubject: (.+)$", catalogue, re.MULTILINE))
 
 
-def _shown(example: Example) -> str:
-    """An example as JSON, without what all records have alike and what only repeats the rest."""
+def _shown(example: Example, first: dict[str, str]) -> str:
+    """An example as JSON, without what all records have alike and what only repeats the rest. Of logins and sessions,
+    only what differs from the `first` one."""
+    alike = first if example.kind in ("logins", "sessions") and example.fields is not first else {}
     left_out = ("MESSAGE", "MESSAGE_ID")
     fields = [
         f"{json.dumps(name)}: {json.dumps(value)}"
         for name, value in example.fields.items()
-        if name not in left_out and not name.startswith("SYSLOG_")
+        if name not in left_out and not name.startswith("SYSLOG_") and value != alike.get(name)
     ]
     lines = [""]
     for field in fields:

@@ -17,8 +17,7 @@ _HEAD = """\
 # The life of a kept session
 
 What happens to a session that is kept as long as a login ([sessions.md](../one-server/sessions.md)), for each event in
-each state. `-` means that nothing changes. An outage of IAMPASS, a 404, a 5xx or an invalid response is no event:
-nothing happens.
+each state. `-` means that nothing changes. An outage of IAMPASS, a 404, a 5xx or an invalid response changes nothing.
 
 | state | |
 | --- | --- |
