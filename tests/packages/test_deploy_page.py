@@ -58,7 +58,7 @@ def settings(administrator: Administrator, block: str) -> None:
 
 
 def test_a_locked_password_is_not_enough(machine: Booted, people: People, page: TypedPage) -> None:
-    section = "Whose phone rings"
+    section = "When the phone is asked for a login that is refused"
     machine.shell(page.command(section, "usermod -L") + " bob")
     assert asked(people, people.ssh("bob"), "bob")
     machine.shell(page.command(section, "usermod -L -e 1") + " bob")
