@@ -78,10 +78,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "switched-off",
             "{what}",
-            "A package, a role or a person has overwritten the PAM file, put a link in its place, or commented out our"
-            " lines. Missing lines are added again, at most three times an hour; lines that were commented out are"
-            " not. Or the package was removed, and with it our lines from all PAM files: installing it again adds"
-            " none. Run `setup` or `setup undo` for the service.",
+            "A package, an Ansible role or a person has overwritten the PAM file, put a link in its place, or"
+            " commented out our lines. Missing lines are added again, at most three times an hour; lines that were"
+            " commented out are not. Or the package was removed, and with it our lines from all PAM files: installing"
+            " it again adds none. Run `setup` or `setup undo` for the service.",
             "{remedy}",
         ),
         error_kind(
@@ -106,9 +106,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "state-full",
             "There is no room for the agent's state in {path}",
-            "Logins go on, and the agent uses its reserve of disk space. When the reserve is used up, and on a"
-            " read-only disk, recovery codes are refused and new sessions are not kept. If the agent is restarted"
-            " then, it forgets what it could not write.",
+            "Logins with the phone and recovery codes that exist go on: the agent has a reserve of disk space. When it"
+            " is used up, new sessions are not kept, and new bypasses and codes may fail. On a read-only disk,"
+            " recovery codes are refused, too. If the agent is restarted, it forgets what it could not write.",
             "Free some space there (df {path}), or remount it read-write; no restart is needed",
         ),
     ),
@@ -564,11 +564,12 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "sshd-limits",
             "sshd turns people away: {what}",
-            "`MaxStartups` counts connections that are not authenticated yet, among them all logins that wait for a"
-            " phone; clients report `Connection reset by peer`. For `PerSourcePenalties`, a denial or a time-out on"
-            " the phone is a failed login, and people behind the same bastion, NAT or proxy share an address. A low"
+            "Logins that wait for a phone reach sshd's own limits sooner. People behind the same bastion, NAT or proxy"
+            " share an address, and with it the penalties for a denial or a time-out on the phone. A low"
             " `MaxAuthTries` is a warning: it counts every key that sshd does not accept, and most clients offer their"
-            " keys before they ask for the password.",
+            " keys before they ask for the password."
+            " [operations.md](../one-server/operations.md#sshd-turns-clients-away-before-the-phone-is-asked) says what"
+            " clients and sshd's log show, and which values to set.",
             "{remedy}",
         ),
         warning_kind(

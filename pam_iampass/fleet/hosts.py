@@ -30,8 +30,8 @@ def network_error(text: str) -> str | None:
 @act("host_invite", "invite made for a host", record="how many hosts can join, which ones, and until when")
 @dataclass(frozen=True)
 class InviteHost(Declared[Result]):
-    """Make an invite with which hosts join a group. Results in the invite: anyone who has it can join a host of the
-    group, by the name and from the network to which it is bound."""
+    """Make an invite with which hosts join a group. Anyone who has the invite can join a host, by the name and from the
+    network to which it is bound."""
 
     group: Annotated[str, text(name_error)]
     seconds: Annotated[float, seconds(_LONGEST_INVITE)]
@@ -43,7 +43,7 @@ class InviteHost(Declared[Result]):
 @act("host_revoke", "invite of a host revoked")
 @dataclass(frozen=True)
 class RevokeInvite(Declared[Result]):
-    """Make an invite void. Hosts that have joined with it stay."""
+    """Revoke an invite. Hosts that have joined with it stay."""
 
     invite: Annotated[str, text(host_name_error)]
 
@@ -51,8 +51,8 @@ class RevokeInvite(Declared[Result]):
 @act("host_remove", "host removed")
 @dataclass(frozen=True)
 class RemoveHost(OfHost[Result]):
-    """Remove a host: its credential is worth nothing from then on, and its sessions end. The invite with which it has
-    joined is void, unless it is for several hosts of a network and nobody suspects the host."""
+    """Remove a host: the gateway rejects its credential, and its sessions end. Its invite is revoked, unless the invite
+    is for several hosts of a network and nobody suspects the host."""
 
 
 @act(
@@ -66,9 +66,8 @@ class RemoveHost(OfHost[Result]):
 )
 @dataclass(frozen=True)
 class AdmitHost(OfHost[HostState]):
-    """Let a host ask that has joined and waits, and let its logins cover others on other hosts. Results in the host as
-    it is then. With the id that was compared, it is this very host or none: another one may have joined by the same
-    name meanwhile."""
+    """Admit a host that has joined and waits: it can send requests, and its logins can cover logins on other hosts.
+    With the id that was compared, no other host that has joined by the same name meanwhile is admitted."""
 
     id: Annotated[str, text(host_name_error, empty=True)] = ""
 
@@ -84,8 +83,8 @@ class AdmitHost(OfHost[HostState]):
 )
 @dataclass(frozen=True)
 class ResumeHost(OfHost[HostState]):
-    """Answer a host again that was suspended or stopped, and forget that it was slowed down. If its group demands that
-    it is admitted, and it was not, it waits. Results in the host as it is then."""
+    """Answer a suspended or stopped host again, and no longer slow it down. If its group requires admission and the
+    host was not admitted, it waits."""
 
 
 @act(
@@ -104,9 +103,9 @@ class ResumeHost(OfHost[HostState]):
 )
 @dataclass(frozen=True)
 class SuspendHost(OfHost[Ended]):
-    """Stop answering a host, end its requests on phones, and make the invite void with which it has joined. Also end
-    the logins on other hosts that its logins have covered. With `end_logins`, also end its own open logins, so that
-    they cover no login after `host_resume`."""
+    """Stop answering a host, end its requests on phones and the logins on other hosts that its logins have covered, and
+    revoke its invite. With `end_logins`, also end its own open logins, so that they cover no login after
+    `host_resume`."""
 
     end_logins: Annotated[bool, flag, Field("Also end its open logins, because the host was taken over")] = (
         False
@@ -125,8 +124,8 @@ class SuspendHost(OfHost[Ended]):
 )
 @dataclass(frozen=True)
 class SetHostAddresses(OfHost[Result]):
-    """Set the addresses of this host, which no other host has, in place of its earlier addresses. A connection to one
-    of them covers no login on another host. Results in the host as it is then."""
+    """Replace the addresses of a host, which no other host has. A connection to one of them covers no login on another
+    host."""
 
     addresses: Annotated[
         tuple[str, ...],
@@ -146,8 +145,7 @@ class SetHostAddresses(OfHost[Result]):
 )
 @dataclass(frozen=True)
 class SetHostNote(OfHost[Result]):
-    """Write the note on this host, in place of the earlier note. An empty note removes it. Administrators and auditors
-    read the note; the host does not get it. Results in the host as it is then."""
+    """Replace the note on a host; an empty note removes it. Administrators and auditors read it, the host does not."""
 
     note: Annotated[
         str, text(line_error, empty=True), Field("Note", "one line; leave it empty to remove the note")

@@ -46,9 +46,9 @@ class OfLink(OfPerson[Link]):
 @act("operator_link", "link for a passkey with a role", record=_LINK_RECORD)
 @dataclass(frozen=True)
 class LinkOperator(OfLink):
-    """Make a link that registers a passkey with which the roles count that the person has now, and none that is gained
-    later. Once it is used, the person's passkeys by other links end. Results in the link, which is good once, for 15
-    minutes."""
+    """Make a link that registers a passkey for the roles that the person has now; roles that the person gets later need
+    another link. The link can be used once, within 15 minutes. Once it is used, the person's passkeys by other links
+    end."""
 
 
 @act(
@@ -63,8 +63,8 @@ class LinkOperator(OfLink):
 )
 @dataclass(frozen=True)
 class LinkPerson(OfLink):
-    """Make a link that registers a passkey, for a person who has no role, and none by a link of root's. No role counts
-    with it. Results in the link, which is good once, for 15 minutes."""
+    """Make a link that registers a passkey without roles, for a person who has neither a role nor a passkey by a link
+    of root's. The link can be used once, within 15 minutes."""
 
 
 @act(
@@ -74,7 +74,7 @@ class LinkPerson(OfLink):
 )
 @dataclass(frozen=True)
 class EndOperator(OfPerson[Result]):
-    """Remove all passkeys of the person, and end all sign-ins and the link. Results in how many passkeys there were."""
+    """Remove all passkeys of the person, and end all sign-ins and the link."""
 
 
 # One's own passkeys and sign-ins
@@ -95,7 +95,7 @@ class EndOperator(OfPerson[Result]):
 )
 @dataclass(frozen=True)
 class AddPasskey(OfPerson[Result]):
-    """Register a further passkey of the person, with which no role counts."""
+    """Register a further passkey of the person. It has no roles."""
 
     label: Annotated[str, text(label_error), Field("Name, such as that of the device", required=True)]
     answer: Annotated[str, text(_answer_error), Field("Passkey", is_made=True)]
@@ -115,8 +115,8 @@ class AddPasskey(OfPerson[Result]):
 )
 @dataclass(frozen=True)
 class RemovePasskey(OfPerson[Result]):
-    """Remove a passkey of the person, and end the sign-ins with it. One by a link of root's is removed only in a
-    sign-in with such a passkey."""
+    """Remove a passkey of the person, and end the sign-ins with it. A passkey by a link of root's can be removed only
+    in a sign-in with such a passkey."""
 
     passkey: Annotated[str, text(_passkey_error)]
 
@@ -149,8 +149,7 @@ class ConfirmPasskey(OfPerson[Result]):
 )
 @dataclass(frozen=True)
 class EndSignIns(OfPerson[Number]):
-    """End all sign-ins of the person, or one, but none that began after the one by which that is done. Results in how
-    many there were."""
+    """End all sign-ins of the person, or one. Sign-ins that began after the one in which this is done go on."""
 
     sign_in: Annotated[str, text(id_error, empty=True)] = ""
 
@@ -171,9 +170,8 @@ class EndSignIns(OfPerson[Number]):
 )
 @dataclass(frozen=True)
 class CodeForLostPhone(OfPerson[Codes]):
-    """Replace all recovery codes of the person by one, which counts for 12 hours: once a week, only while the phone is
-    reported lost and there is no other one, and only for groups that the settings name, and for nobody with a role.
-    Results in the code."""
+    """Replace all recovery codes of the person by one, for 12 hours. It is possible once a week, while the phone is
+    reported lost and there is no other phone, for people in the groups of `self_service` who have no role."""
 
 
 # Views

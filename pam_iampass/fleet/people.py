@@ -48,9 +48,9 @@ class _Described(OfReadPerson):
 @act("user_change", "person changed", record="what has changed; of groups, from which to which")
 @dataclass(frozen=True)
 class ChangePerson(_Described):
-    """Write the groups, the name for the app and the phone number of a person, as they are to be. The person is changed
-    only if nobody has changed them since `changed_at`. People of the directory are changed only by `user sync`
-    (`by_directory`), and it changes nobody else."""
+    """Replace the groups, the name for the app and the phone number of a person, unless somebody has changed the person
+    since `changed_at`. Only `user sync` changes people of the directory (`by_directory`), and it changes nobody
+    else."""
 
     by_directory: Annotated[bool, flag] = False
 
@@ -169,8 +169,8 @@ class RevokeCodes(OfPerson[Number]):
 )
 @dataclass(frozen=True)
 class ClearLimits(OfPerson[Result]):
-    """Forget what counts against the limits of the person, and wrong recovery codes: the phone can ring again at once,
-    wherever a login comes from. People do not do it for themselves, since a stolen laptop would do it, too."""
+    """Forget what the limits have counted for the person, and wrong recovery codes: a request can be sent at once, for
+    a login from any address. People cannot do it for themselves, because an attacker with a stolen laptop could."""
 
 
 # Views

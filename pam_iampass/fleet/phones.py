@@ -72,9 +72,9 @@ def _lost(result: Mapping[str, Any]) -> str:
 )
 @dataclass(frozen=True)
 class ReportLostPhone(OfPerson[LostPhone]):
-    """Deny what the phone of the person approves, at once and until IAMPASS has disabled it, and end the person's
-    sessions, bypasses and sign-ins, apart from the one by which people report it themselves and those that began later.
-    People cannot revoke their own recovery codes with it: `recovery_revoke` needs a touch."""
+    """Deny what the phone of the person approves, until IAMPASS has disabled it. End the person's sessions, bypasses
+    and sign-ins. A sign-in in which people report their own phone goes on, and so do later ones. People cannot revoke
+    their own recovery codes with it: `recovery_revoke` needs a touch."""
 
     end_codes: Annotated[bool, flag, Field("Also revoke the recovery codes", by={HELPDESK, ADMIN})] = False
     """Also revoke the recovery codes: they were lost, too."""
@@ -83,8 +83,8 @@ class ReportLostPhone(OfPerson[LostPhone]):
 @act("enroll", "link for a phone", record=_ASKED, news=_NEWS)
 @dataclass(frozen=True)
 class EnrollPhone(OfPerson[Link]):
-    """Have IAMPASS make a link that registers a phone of the person, or send it to any phone number. Results in the
-    link: anyone who opens it can approve the person's logins."""
+    """Have IAMPASS make a link that registers a phone of the person, or send it to any phone number. Anyone who opens
+    the link can approve the person's logins."""
 
     number: Annotated[str, text(number_error, empty=True)] = ""
     message: Annotated[str, text(_message_error, empty=True)] = ""
@@ -112,8 +112,8 @@ class EnrollPhone(OfPerson[Link]):
 )
 @dataclass(frozen=True)
 class NewPhone(OfPerson[Link]):
-    """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that is known here.
-    Results in the link."""
+    """Have IAMPASS make a link that registers a phone of the person, or send it to the phone number that the gateway
+    has."""
 
     sends: Annotated[bool, flag, Field("Send the link to the phone number on record")] = False
 

@@ -71,8 +71,8 @@ def _verdict(result: Mapping[str, Any]) -> tuple[str, str]:
 )
 @dataclass(frozen=True)
 class EndSessions(Declared[Ended]):
-    """End the open sessions of a person, on a host, or one session; with several of these, the sessions that all of
-    them are true of. People themselves do not end what a help desk asks them."""
+    """End the open sessions of a person, of a host, or one session; with several of these, the sessions that match all.
+    People cannot end a request of the help desk to them."""
 
     person: Annotated[str, text(person_name_error, empty=True)] = ""
     host: Annotated[str, text(host_name_error, empty=True)] = ""
@@ -99,8 +99,9 @@ class EndSessions(Declared[Ended]):
 )
 @dataclass(frozen=True)
 class DisownSession(OfPerson[Ended]):
-    """End a request to the person, or a login that was let in, which is not theirs. Where it came from has to wait
-    longer, as after a refusal on the phone, and it is an alert. What a help desk asks is answered on the phone only."""
+    """End a request to the person, or an approved login, that the person says is not theirs. The origin of the login
+    has to wait longer, as after a refusal on the phone. The record is an alert. People answer a request of the help
+    desk only on the phone."""
 
     session: Annotated[str, text(id_error)]
 
@@ -118,10 +119,9 @@ class DisownSession(OfPerson[Ended]):
 )
 @dataclass(frozen=True)
 class DeclineSession(OfPerson[Ended]):
-    """As the second person, end the request to approve a login of another person, or such a login that was approved.
-    Where it came from has to wait longer, as after a refusal on the phone. It is an alert, which does not say that
-    the key or password of the second person may be stolen. A host names whose login it is: root of a host could pass a
-    login of the second person off as that of another."""
+    """As the second person, end the request to approve a login of another person, or such an approved login. The origin
+    of the login has to wait longer, as after a refusal on the phone. The record is an alert. It does not say whose key
+    may be stolen, because root of a host can give a false name of the person who logs in."""
 
     session: Annotated[str, text(id_error)]
 

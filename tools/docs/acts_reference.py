@@ -19,10 +19,10 @@ Everything that changes a fleet is an act. A gateway writes what an act changes 
 or neither. What follows at IAMPASS, such as the end of sessions, comes after that. If the command is stopped meanwhile,
 or IAMPASS does not answer, a gateway goes on within a minute, until IAMPASS knows.
 
-The record (`pam-iampass-gateway log`) has the act's name, the person or host whom it concerns, the actor (`caller`), and
-how the gateway knows the actor (`known_by`): `command` for root of a gateway, with the terminal and the address of the
-login, or `sign-in` for a person in the portal. A refused act is a record, too (`refused`, with the reason). One sign-in
-leaves 60 records a minute at most.
+The record (`pam-iampass-gateway log`) has the name of the act, the person or host whom it concerns, the actor
+(`caller`), and how the gateway knows the actor (`known_by`): `command` for root of a gateway, with the terminal and the
+address of the login, or `sign-in` for a person in the portal. A refused act is a record, too (`refused`, with the
+reason). One sign-in leaves 60 records a minute at most.
 
 Root of a gateway may do every act, with `pam-iampass-gateway`. All others sign in at the portal with a passkey. The
 columns of the table say what they may do:

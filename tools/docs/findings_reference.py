@@ -17,9 +17,9 @@ _START = """\
 and sends no request to a phone. Run it as root; at the end it lists what it could not check. `pam-iampass check
 --settings` looks at files only, and shows problems with their file, line and key.
 
-Each finding has an id, a severity, a subject, one line of evidence and one line of advice. Here you find what it means,
-and the advice where it is always the same. The exit status is 1 if there is an error, 3 if there are only warnings, and
-0 otherwise.
+Each finding has an id, a severity, a subject, one line of evidence and one line of advice. If the advice depends on the
+case, you find it only in the output of `check`. The exit status is 1 if there is an error, 3 if there are only
+warnings, and 0 otherwise.
 
 | severity | meaning |
 | --- | --- |

@@ -85,7 +85,8 @@ drops fields that begin with `_`, have it drop the records of other users first.
 
 ## Kinds
 
-The first example of a login and of a session has all fields. The others have only the fields that differ from it.
+The first example of a login and of a session has all fields; the others show only the fields that differ from it.
+Examples with `IAMPASS_HOST` are records of a gateway, with all their fields.
 
 """
 
