@@ -242,7 +242,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "no-device",
             "No phone is registered for {names}",
-            "IAMPASS knows no phone for their tokens: these logins are denied with `no_device`.",
+            "IAMPASS knows no phone of theirs: these logins are denied with `no_device`.",
             "{command} enroll USER shows the link and the QR code; for a lost phone: {command} phone lost USER",
             rollout=True,
         ),
@@ -408,8 +408,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-not-all",
             "{count} modules of the stack may succeed or fail: not all combinations were simulated",
-            "Up to 10,000 combinations are simulated. Of more modules, `check` simulates all results of any two while"
-            " the others all have the same result. It can miss a way past our line that takes three modules.",
+            "Up to 10,000 combinations are simulated. If there are more, `check` simulates all results of any two"
+            " modules while the others all have the same result. It can miss a way past our line that takes three"
+            " modules.",
             "Have fewer lines in {file} and in what it includes, or look for ways past our line by hand",
         ),
         warning_kind(
