@@ -14,6 +14,7 @@ VIEWS: tuple[View[Any], ...] = (
     records.RECORDS,
     passkeys.OWN,
     people.MAY,
+    people.ACCESS,
     denials.DENIALS,
     phones.PHONE,
     people.BYPASSES,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from pam_iampass.config.value_types import LONGEST_BYPASS, line_error, name_error
 from pam_iampass.fleet.act import (
@@ -23,7 +24,7 @@ from pam_iampass.fleet.act import (
 from pam_iampass.fleet.names import host_name_error
 from pam_iampass.fleet.phones import display_name_error, number_error
 from pam_iampass.fleet.results import Codes, Number, Result, Until
-from pam_iampass.fleet.view import ToAll, ToHelpers, ToStaff, View
+from pam_iampass.fleet.view import ToAll, ToAuditors, ToHelpers, ToStaff, View
 
 _TIMES = {"900": "15 minutes", "3600": "1 hour", "14400": "4 hours", "28800": "8 hours", "86400": "1 day"}
 
@@ -212,6 +213,33 @@ class MayRow(TypedDict, total=False):
     codes: ToAll[bool]
 
 
+class AccessRow(TypedDict):
+    """A person, and the sets of hosts to which the settings admit them, each of one group and status."""
+
+    user: ToAuditors[str]
+    groups: ToAuditors[list[str]]
+    status: ToAuditors[str]
+    hosts: ToAuditors[list[dict[str, Any]]]
+    why: ToAuditors[list[str]]
+
+
+ACCESS_COLUMNS = ("user", "status", "groups", "host_group", "host_status", "hosts", "may", "why")
+ACCESS_NOT_INCLUDED = (
+    "Accounts that a host lets in by its own settings are not in this list, such as exempt accounts and local accounts"
+    " that it does not ask. See iampass.yaml on each host."
+)
+
+
+def access_cells(row: AccessRow) -> Iterator[Sequence[str]]:
+    """The lines of a person in a table with ACCESS_COLUMNS: one for each set of hosts, or a single one."""
+    own = row["user"], row["status"], ", ".join(row["groups"])
+    for to in row["hosts"]:
+        may = "yes" if to["may"] else "no"
+        yield *own, to["group"], to["status"], str(to["number"]), may, "; ".join(to["why"])
+    if not row["hosts"]:
+        yield *own, "", "", "0", "no", "; ".join(row["why"])
+
+
 class BypassRow(TypedDict, total=False):
     """A bypass lets a person in without the phone; without services, hosts and groups, everywhere."""
 
@@ -228,4 +256,5 @@ class BypassRow(TypedDict, total=False):
 PEOPLE = View("people", PersonRow)
 LIMITS = View("limits", LimitsRow)
 MAY = View("where a person may log in", MayRow)
+ACCESS = View("who may log in where", AccessRow)
 BYPASSES = View("bypasses", BypassRow)

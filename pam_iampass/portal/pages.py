@@ -14,11 +14,12 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from aiohttp import web
 
+from pam_iampass.fleet.people import ACCESS_COLUMNS, ACCESS_NOT_INCLUDED, AccessRow, access_cells
 from pam_iampass.fleet.records import RecordRow
 from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
@@ -305,6 +306,36 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     )
 
 
+async def access(request: web.Request, visit: Visit) -> web.Response:
+    """Who may log in to which hosts, for an access review."""
+    found = await _view(visit, "access", after=request.query.get("after", ""))
+    rows, is_more = found.rows[:PAGE], found.more or len(found.rows) > PAGE
+    older = _address(request, after=rows[-1]["user"]) if is_more else None
+    return _page(
+        request,
+        "access.html",
+        people=rows,
+        following=older,
+        problem=found.problem,
+        not_included=ACCESS_NOT_INCLUDED,
+    )
+
+
+async def access_as_csv(request: web.Request, visit: Visit) -> web.Response:
+    """The same of all people, as CSV (RFC 4180)."""
+    text, after = io.StringIO(), ""
+    writer = csv.writer(text)
+    writer.writerow(ACCESS_COLUMNS)
+    while True:
+        answer = await visit.view("access", **_given({"after": after}))
+        for row in answer.rows:
+            for cells in access_cells(cast(AccessRow, row)):
+                writer.writerow(map(csv_cell, cells))
+        if not answer.more:
+            return _download(text.getvalue(), "access.csv", "text/csv")
+        after = answer.rows[-1]["user"]
+
+
 async def phone(request: web.Request, visit: Visit) -> web.Response:
     """The part of a page that says whether a person has a phone."""
     found = await _view(visit, "phone", person=request.match_info["name"])
@@ -454,12 +485,12 @@ async def log_as_csv(request: web.Request, visit: Visit) -> web.Response:
     writer = csv.writer(text)
     writer.writerow(names)
     writer.writerows([csv_cell(str(row[name] or "")) for name in names] for row in rows)
-    return _download(text.getvalue(), "csv", "text/csv")
+    return _download(text.getvalue(), "log.csv", "text/csv")
 
 
 async def log_as_json(request: web.Request, visit: Visit) -> web.Response:
     """The same as a list of JSON objects."""
-    return _download(json.dumps(await _all_records(request, visit)), "json", "application/json")
+    return _download(json.dumps(await _all_records(request, visit)), "log.json", "application/json")
 
 
 async def _all_records(request: web.Request, visit: Visit) -> list[Row]:
@@ -475,8 +506,8 @@ async def _all_records(request: web.Request, visit: Visit) -> list[Row]:
     return found
 
 
-def _download(text: str, kind: str, content_type: str) -> web.Response:
-    headers = {"Content-Disposition": f'attachment; filename="log.{kind}"'}
+def _download(text: str, name: str, content_type: str) -> web.Response:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return web.Response(text=text, content_type=content_type, charset="utf-8", headers=headers)
 
 
@@ -497,6 +528,8 @@ ROUTES: Sequence[tuple[str, Handler]] = (
     ("/people", people),
     ("/people/{name:[^/]+}", person),
     ("/people/{name:[^/]+}/phone", phone),
+    ("/access", access),
+    ("/access.csv", access_as_csv),
     ("/now", now),
     ("/hosts", hosts),
     ("/hosts/{name:[^/]+}", host),

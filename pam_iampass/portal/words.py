@@ -158,6 +158,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "suspended": ("suspended", "no"),
     "leaving": ("has left the directory", "wait"),
     "removing": ("removal has begun", "no"),
+    "tampered": ("changed from outside", "no"),
 }
 """The same for sessions, hosts and people. What is active needs no word."""
 ENTRIES: Mapping[str, str] = {

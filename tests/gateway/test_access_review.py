@@ -7,18 +7,22 @@ import io
 import shlex
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
+from pam_iampass.fleet.act import Role
+from pam_iampass.fleet.people import AccessRow
+from pam_iampass.gateway.acts.access import by_group, review, show_access
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import load
 from pam_iampass.gateway.base.statements import now
-from pam_iampass.gateway.cli.may import by_group, review
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus
+from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.text import csv_cell
 from tests.packages.typed_page import TypedPage
 from tests.support.folders import put
@@ -199,6 +203,30 @@ def test_people_are_decided_by_group_and_shown_as_they_come(gateway_command: Gat
             yield Person(f"p{read}", "token", ("staff",))
 
     rows = review(everybody(), (), everything)
-    assert next(rows).user == "p1"
+    assert next(rows)["user"] == "p1"
     assert read == 1
     assert sum(1 for _ in rows) == 9_999
+
+
+@pytest.mark.parametrize("role", Role)
+def test_auditors_and_admins_read_in_the_portal_what_root_reads_and_nobody_else_does(
+    fleet: GatewayCommand, role: Role
+) -> None:
+    by = Actor("zoe", frozenset({Role.SELF, role}), "sign-in", helps=frozenset({"staff", "ops", "=dba"}))
+
+    def read(after: str) -> tuple[list[AccessRow], bool]:
+        found: Any = fleet.transaction(
+            lambda gateway, connection: show_access(gateway, connection, by, after, 2)
+        )
+        return found[0], found[1]
+
+    if role in (Role.SELF, Role.HELPDESK):
+        assert read("") == ([], False)
+        return
+    found, more = list[AccessRow](), True
+    while more:
+        rows, more = read(found[-1]["user"] if found else "")
+        found += [row for row in rows if row not in found]
+    told = {row["user"]: row for row in fleet.told("user", "may", "--all", status=1)["users"]}
+    assert {row["user"]: row for row in found} == told
+    assert len(told) == 6

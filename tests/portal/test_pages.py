@@ -27,7 +27,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "helpdesk": ("helpdesk",),
     "admin": ("admin",),
 }
-PAGES = ("/", "/people", "/people/bob", "/now", "/hosts", f"/hosts/{HOST}", "/log")
+PAGES = ("/", "/people", "/people/bob", "/access", "/now", "/hosts", f"/hosts/{HOST}", "/log")
 _OWN = {"session_not_me", "session_end", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
         "passkey_add", "passkey_remove", "sign_in_end"}  # fmt: skip
 _OF_OTHERS = {"session_end", "phone_verify", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
@@ -76,6 +76,26 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
         else not waiting & {"host_admit"}
     )
     assert not gateway.get("/people/alice").offers - {"session_end"}, "the rest is on Mine"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_access_review_is_a_page_and_a_table_for_auditors_and_admins(
+    gateway: ScriptedGateway, role: str
+) -> None:
+    gateway.roles = ROLES[role]
+    is_linked = "/access" in gateway.get("/people").links
+    assert is_linked == (role in ("auditor", "admin"))
+    shown = gateway.get("/access")
+    assert "/hosts?group=servers&status=suspended" in shown.links
+    assert "/people/mallory" not in shown.links, "nobody has this page"
+    assert "no 1 host of servers in staff; off" in shown.words
+    lines = gateway.get("/access.csv").text.splitlines()
+    assert lines[1:] == [
+        "mallory,tampered,,,,0,no,was not written",
+        "alice,active,staff,servers,active,2,yes,in staff",
+        "alice,active,staff,servers,suspended,1,no,in staff; off",
+        "'=bob,leaving,,,,0,no,no hosts admit the person",
+    ]
 
 
 def test_a_help_desk_is_offered_nothing_for_people_whom_it_does_not_help(gateway: ScriptedGateway) -> None:

@@ -86,7 +86,7 @@ def paths_of(found: Mapping[str, Shown]) -> set[str]:
         ("alice", {"/", "/log", "/people/alice/phone"}, {}),
         (
             "sam",
-            {"/people/staffer", "/people/iris", f"/hosts/{HERE}"},
+            {"/people/staffer", "/people/iris", f"/hosts/{HERE}", "/access"},
             {"/people/staffer": set(), f"/hosts/{HERE}": set()},
         ),
         ("dora", {"/people/staffer", "/now"}, {"/people/staffer": {"phone_verify", "bypass", "person_link"}}),

@@ -123,6 +123,32 @@ ROWS: Mapping[str, Sequence[Row]] = {
         }
     ],
     "people": [_person("alice"), _person("bob", status="leaving", source="local")],
+    "access": [
+        {"user": "mallory", "groups": [], "status": "tampered", "hosts": [], "why": ["was not written"]},
+        {
+            "user": "alice",
+            "groups": ["staff"],
+            "status": "active",
+            "hosts": [
+                {"group": "servers", "status": "active", "number": 2, "may": True, "why": ["in staff"]},
+                {
+                    "group": "servers",
+                    "status": "suspended",
+                    "number": 1,
+                    "may": False,
+                    "why": ["in staff", "off"],
+                },
+            ],
+            "why": [],
+        },
+        {
+            "user": "=bob",
+            "groups": [],
+            "status": "leaving",
+            "hosts": [],
+            "why": ["no hosts admit the person"],
+        },
+    ],
     "sessions": [
         login("1", host="bastion.example.com"),
         login("2", "1", status="away"),

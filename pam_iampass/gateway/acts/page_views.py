@@ -17,6 +17,7 @@ from pam_iampass.fleet.act import Role
 from pam_iampass.fleet.people import BYPASSES, MAY, BypassRow, MayRow
 from pam_iampass.fleet.phones import PHONE, PhoneRow
 from pam_iampass.fleet.records import ATTENTION, HOURS, AttentionRow, HourRow
+from pam_iampass.gateway.acts.access import LEFT, LOST
 from pam_iampass.gateway.acts.views import (
     record_of_adding,
     roles_for,
@@ -33,18 +34,13 @@ from pam_iampass.gateway.base.settings import GroupSettings
 from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.check import attention
 from pam_iampass.gateway.people import people
-from pam_iampass.gateway.people.people import Person, PersonStatus
+from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import bypasses
 from pam_iampass.gateway.sign_in import passkeys, sign_ins
 from pam_iampass.gateway.sign_in.actors import Actor, ActRefused
 
-_LEFT = {
-    PersonStatus.LEAVING: "the person has left the directory",
-    PersonStatus.REMOVING: "the person is being removed",
-}
 PHONE_SECONDS = 10.0
 """The time for which an answer of IAMPASS about a phone is shown."""
-_LOST = "the phone was reported lost, and IAMPASS has not disabled it yet"
 
 
 async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name: str) -> list[MayRow]:
@@ -65,10 +61,10 @@ async def show_may(gateway: Gateway, connection: Connection, actor: Actor, name:
 
 def _why_not(person: Person, policy: GroupSettings, *, is_lost: bool) -> list[str]:
     """All reasons why a person may not log in to hosts of a group; empty if they may."""
-    why = [] if person.active else [_LEFT[person.status]]
+    why = [] if person.active else [f"the person {LEFT[person.status]}"]
     if not policy.admits(person.groups):
         why.append(f"it {policy.whom}")
-    return [*why, _LOST] if is_lost else why
+    return [*why, f"the phone {LOST}"] if is_lost else why
 
 
 async def show_phone(gateway: Gateway, actor: Actor, name: str) -> list[PhoneRow]:

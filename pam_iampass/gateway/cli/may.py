@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -23,11 +22,13 @@ from pam_iampass.cli.output import (
 from pam_iampass.cli.parameters import csv_option, json_option
 from pam_iampass.errors import PamIampassError
 from pam_iampass.fleet.denials import CAUSES, DenialRow
+from pam_iampass.fleet.people import ACCESS_COLUMNS, ACCESS_NOT_INCLUDED, AccessRow, access_cells
 from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.acts.access import LEFT, LOST, HostSet, by_group, review
 from pam_iampass.gateway.acts.denials import show_denials
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
-from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
+from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import NAME, groups_of, known_to
@@ -40,20 +41,9 @@ from pam_iampass.text import names as first_names
 
 STATUSES: dict[PersonStatus, tuple[str, str]] = {
     PersonStatus.ACTIVE: ("can log in", "green"),
-    PersonStatus.LEAVING: ("has left the directory", "yellow"),
-    PersonStatus.REMOVING: ("is being removed", "bold red"),
+    PersonStatus.LEAVING: (LEFT[PersonStatus.LEAVING], "yellow"),
+    PersonStatus.REMOVING: (LEFT[PersonStatus.REMOVING], "bold red"),
 }
-TAMPERED = ("was not written by a gateway: cannot log in", "bold red")
-_LOST = "was reported lost, and IAMPASS has not disabled it yet"
-_OF_HOSTS = {
-    HostStatus.SUSPENDED: ("the hosts are suspended",),
-    HostStatus.STOPPED: ("the hosts are stopped, because people cancelled their requests",),
-    HostStatus.WAITING: ("the hosts wait to be admitted",),
-}
-_NOT_INCLUDED = (
-    "Accounts that a host lets in by its own settings are not in this list, such as exempt accounts and local accounts"
-    " that it does not ask. See iampass.yaml on each host."
-)
 
 
 @click.command("may", short_help="Say who may log in to which hosts, and why or why not.")
@@ -110,7 +100,7 @@ def may(
         ctx.exit(2)
     why = _why_not(settings, person, there)
     if person.phone_to_disable:
-        why.append(f"the phone of {user} {_LOST}")
+        why.append(f"the phone of {user} {LOST}")
     if as_json:
         shown = [{**for_programs(row), "command": _command(row, user, there.name)} for row in denials]
         show_json({"may": not why, "why": why, "denials": shown})
@@ -165,78 +155,6 @@ def _show_denial(row: DenialRow, command: str) -> None:
 # All people and hosts
 
 
-@dataclass(frozen=True)
-class _Hosts:
-    """Hosts to which the same people may log in: those of one group that have the same status."""
-
-    group: str
-    status: HostStatus
-    policy: GroupSettings
-    """It admits nobody if the settings do not name the group."""
-    names: tuple[str, ...]
-
-    @property
-    def admits(self) -> str | list[str]:
-        """`everybody`, or the groups of people."""
-        return "everybody" if self.policy.everybody else sorted(self.policy.people)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A person, and hosts to which the settings admit them; no hosts if there are none."""
-
-    user: str
-    groups: tuple[str, ...]
-    status: str
-    hosts: _Hosts | None
-    may: bool
-    why: list[str]
-    """The reason, and what keeps the person out now."""
-
-
-def by_group(settings: GatewaySettings, found: Iterable[Host]) -> list[_Hosts]:
-    """The hosts, by group and status."""
-
-    def same(host: Host) -> tuple[str, str]:
-        return host.group, host.status.value
-
-    return [
-        _Hosts(
-            group,
-            HostStatus(status),
-            settings.policy_of(group) or GroupSettings(),
-            tuple(host.name for host in those),
-        )
-        for (group, status), those in groupby(sorted(found, key=same), same)
-    ]
-
-
-def review(
-    everybody: Iterable[Person], tampered: Iterable[str], everything: Sequence[_Hosts]
-) -> Iterator[_Row]:
-    """The rows of all people, one for each set of hosts to which the settings admit the person, or a single one."""
-    for person in everybody:
-        problems = [] if person.active else [STATUSES[person.status][0]]
-        if person.phone_to_disable:
-            problems.append(f"the phone {_LOST}")
-        own = person.name, person.groups, person.status.value
-        admitted = [each for each in everything if each.policy.admits(person.groups)]
-        for each in admitted:
-            of_hosts = [*problems, *_OF_HOSTS.get(each.status, ())]
-            yield _Row(*own, each, not of_hosts, [_reason(each.policy, person), *of_hosts])
-        if not admitted:
-            yield _Row(*own, None, False, ["no hosts admit the person", *problems])
-    for name in tampered:
-        yield _Row(name, (), "tampered", None, False, [TAMPERED[0]])
-
-
-def _reason(policy: GroupSettings, person: Person) -> str:
-    if policy.everybody:
-        return "everybody is admitted"
-    by = sorted(policy.people.intersection(person.groups))
-    return f"in the group{'s' if len(by) > 1 else ''} {', '.join(by)}"
-
-
 def _show_review(config: Path, as_csv: bool, as_json: bool) -> int:
     """Show who may log in to which hosts; the exit status."""
 
@@ -256,7 +174,7 @@ def _show_review(config: Path, as_csv: bool, as_json: bool) -> int:
         show_json(
             {
                 "ok": ok,
-                "not_included": _NOT_INCLUDED,
+                "not_included": ACCESS_NOT_INCLUDED,
                 "hosts": [
                     {
                         "group": each.group,
@@ -266,45 +184,20 @@ def _show_review(config: Path, as_csv: bool, as_json: bool) -> int:
                     }
                     for each in everything
                 ],
-                "users": [_as_object(list(those)) for _, those in groupby(rows, lambda row: row.user)],
+                "users": list(rows),
             }
         )
     elif as_csv:
-        show_csv(_COLUMNS, map(_csv_row, rows))
-        line(_NOT_INCLUDED, err=True)
+        show_csv(ACCESS_COLUMNS, chain.from_iterable(map(access_cells, rows)))
+        line(ACCESS_NOT_INCLUDED, err=True)
     else:
         _show_tables(everything, rows)
         line(f"{count(len(everybody), 'user')}, {count(len(found), 'host')}.")
-        line(_NOT_INCLUDED)
+        line(ACCESS_NOT_INCLUDED)
     return 0 if ok else 1
 
 
-def _as_object(rows: Sequence[_Row]) -> dict[str, object]:
-    """A person with all hosts."""
-    return {
-        "user": rows[0].user,
-        "groups": rows[0].groups,
-        "status": rows[0].status,
-        "hosts": [
-            {"group": row.hosts.group, "status": row.hosts.status.value, "may": row.may, "why": row.why}
-            for row in rows
-            if row.hosts is not None
-        ],
-    }
-
-
-_COLUMNS = ("user", "status", "groups", "host_group", "host_status", "hosts", "may", "why")
-
-
-def _csv_row(row: _Row) -> Sequence[str]:
-    of_hosts = ("", "", "0")
-    if row.hosts is not None:
-        of_hosts = (row.hosts.group, row.hosts.status.value, str(len(row.hosts.names)))
-    may = "yes" if row.may else "no"
-    return row.user, row.status, ", ".join(row.groups), *of_hosts, may, "; ".join(row.why)
-
-
-def _show_tables(everything: Sequence[_Hosts], rows: Iterable[_Row]) -> None:
+def _show_tables(everything: Sequence[HostSet], rows: Iterable[AccessRow]) -> None:
     sets: list[list[Part]] = [
         [
             (each.group, "bold"),
@@ -320,14 +213,15 @@ def _show_tables(everything: Sequence[_Hosts], rows: Iterable[_Row]) -> None:
         line("")
     shown: list[list[Part]] = [
         [
-            (row.user, "bold"),
-            ", ".join(row.groups) or ("?" if row.status == "tampered" else "-"),
-            "-" if row.hosts is None else row.hosts.group,
-            "-" if row.hosts is None else str(len(row.hosts.names)),
-            ("yes", "green") if row.may else ("no", "yellow"),
-            "; ".join(row.why),
+            (user, "bold"),
+            groups or ("?" if status == "tampered" else "-"),
+            group or "-",
+            number if group else "-",
+            (may, "green" if may == "yes" else "yellow"),
+            why,
         ]
         for row in rows
+        for user, status, groups, group, _, number, may, why in access_cells(row)
     ]
     if shown:
         table(("USER", "GROUPS", "HOSTS OF", "HOSTS", "LOGIN", "WHY"), shown)

@@ -40,9 +40,10 @@ from pam_iampass.config import user_table
 from pam_iampass.config.value_types import phone_number
 from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
 from pam_iampass.gateway.acts import names
+from pam_iampass.gateway.acts.access import TAMPERED
 from pam_iampass.gateway.acts.views import person_row
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
-from pam_iampass.gateway.cli.may import STATUSES, TAMPERED, may
+from pam_iampass.gateway.cli.may import STATUSES, may
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
     NAME,
@@ -334,7 +335,7 @@ def _show_all(
         [(person.name, "bold"), ", ".join(person.groups) or "-", _from(person), STATUSES[person.status]]
         for person in everybody
     ]
-    rows += [[(name, "bold"), "?", "?", TAMPERED] for name in tampered]
+    rows += [[(name, "bold"), "?", "?", (TAMPERED, "bold red")] for name in tampered]
     if phones is not None:
         headings.insert(3, "PHONE")
         for row, person in zip(rows, everybody):

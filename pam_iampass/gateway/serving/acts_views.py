@@ -10,6 +10,7 @@ from typing import Annotated, Any, Callable, TypeVar
 from pam_iampass.config.value_types import name_error
 from pam_iampass.fleet.act import Check, flag, text, texts
 from pam_iampass.fleet.names import host_name_error, person_name_error
+from pam_iampass.gateway.acts.access import show_access
 from pam_iampass.gateway.acts.denials import show_denials
 from pam_iampass.gateway.acts.page_views import (
     show_attention,
@@ -220,6 +221,18 @@ async def may(
     """For each group of hosts: whether the person may log in, why not (`why`), and whether its hosts accept recovery
     codes. People themselves see only the groups that admit them."""
     return await show_may(gateway, connection, actor, person), False
+
+
+@view
+async def access(
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    after: Annotated[str, _PERSON, "the last name of the previous rows"] = "",
+) -> Rows:
+    """For an access review: people, by name, each with the hosts that admit the person (`hosts`: their `group`,
+    `status` and `number`, whether the person `may` log in now, and `why`)."""
+    return await show_access(gateway, connection, actor, after, MOST)
 
 
 @view
