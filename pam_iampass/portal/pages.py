@@ -263,7 +263,7 @@ async def people(request: web.Request, visit: Visit) -> web.Response:
     found = await _view(
         visit,
         "people",
-        begins=query.get("begins", ""),
+        search=query.get("search", ""),
         after=query.get("after", ""),
         phone_unseen=query.get("phone") == "unseen",
     )
@@ -278,7 +278,7 @@ async def people(request: web.Request, visit: Visit) -> web.Response:
 
 async def person(request: web.Request, visit: Visit) -> web.Response:
     name = request.match_info["name"]
-    found = await _view(visit, "people", begins=name)
+    found = await _view(visit, "people", person=name)
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
         raise GatewayError("NOT_HELPED", "", status=404) if _sees_only_helped(visit) else web.HTTPNotFound
@@ -308,7 +308,8 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
 
 async def access(request: web.Request, visit: Visit) -> web.Response:
     """Who may log in to which hosts, for an access review."""
-    found = await _view(visit, "access", after=request.query.get("after", ""))
+    query = request.query
+    found = await _view(visit, "access", search=query.get("search", ""), after=query.get("after", ""))
     rows, is_more = found.rows[:PAGE], found.more or len(found.rows) > PAGE
     older = _address(request, after=rows[-1]["user"]) if is_more else None
     return _page(
@@ -317,17 +318,18 @@ async def access(request: web.Request, visit: Visit) -> web.Response:
         people=rows,
         following=older,
         problem=found.problem,
+        download=urlencode(_given({"search": query.get("search")})),
         not_included=ACCESS_NOT_INCLUDED,
     )
 
 
 async def access_as_csv(request: web.Request, visit: Visit) -> web.Response:
-    """The same of all people, as CSV (RFC 4180)."""
-    text, after = io.StringIO(), ""
+    """The same of all people who are searched for, as CSV (RFC 4180)."""
+    text, search, after = io.StringIO(), request.query.get("search", ""), ""
     writer = csv.writer(text)
     writer.writerow(ACCESS_COLUMNS)
     while True:
-        answer = await visit.view("access", **_given({"after": after}))
+        answer = await visit.view("access", **_given({"search": search, "after": after}))
         for row in answer.rows:
             for cells in access_cells(cast(AccessRow, row)):
                 writer.writerow(map(csv_cell, cells))
@@ -364,16 +366,10 @@ async def _none() -> Found:
 
 
 async def now(request: web.Request, visit: Visit) -> web.Response:
-    query = request.query
-    found = await _view(visit, "sessions", person=query.get("person", ""))
-    logins = [login for login in tree(found.rows) if _is_on(login, query.get("host", ""))]
+    found = await _view(visit, "sessions", search=request.query.get("search", ""))
     moment = datetime.now(timezone.utc)
+    logins = tree(found.rows)
     return _page(request, "now.html", logins=logins, more=found.more, problem=found.problem, time=moment)
-
-
-def _is_on(login: Login, host: str) -> bool:
-    """Whether the name of the host of this login, or of one below it, has this text."""
-    return host in login.row["host"] or any(_is_on(each, host) for each in login.below)
 
 
 async def hosts(request: web.Request, visit: Visit) -> web.Response:
@@ -382,7 +378,7 @@ async def hosts(request: web.Request, visit: Visit) -> web.Response:
     wanted = [
         row
         for row in found
-        if query.get("name", "") in row["name"]
+        if any(query.get("search", "").lower() in row[name].lower() for name in ("name", "group"))
         and query.get("group", "") in ("", row["group"])
         and query.get("status", "") in ("", row["status"], row["silent_since"] and "silent")
     ]

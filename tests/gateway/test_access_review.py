@@ -216,7 +216,7 @@ def test_auditors_and_admins_read_in_the_portal_what_root_reads_and_nobody_else_
 
     def read(after: str) -> tuple[list[AccessRow], bool]:
         found: Any = fleet.transaction(
-            lambda gateway, connection: show_access(gateway, connection, by, after, 2)
+            lambda gateway, connection: show_access(gateway, connection, by, "", after, 2)
         )
         return found[0], found[1]
 

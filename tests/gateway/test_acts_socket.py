@@ -347,7 +347,7 @@ def test_a_parameter_of_an_act_and_a_filter_of_a_view_are_named_when_they_are_wr
             alice.act("phone_lost", touch=False, **parameters)
         assert (error.value.code, error.value.parameter) == ("BAD_FIELD", f"parameters.{name}")
     for view, filter, name in (
-        ("people", {"begins": 3}, "begins"),
+        ("people", {"search": 3}, "search"),
         ("people", {"x": 3}, "x"),
         ("throttle", {}, "person"),
         ("records", {"since": "yesterday"}, "since"),

@@ -411,7 +411,7 @@ def marked(running: RunningGateway, browser: Browser, *names: str) -> list[bool]
 
         async def shown(gateway: Gateway, connection: Connection, name: str = name) -> datetime | None:
             actor = await sign_ins.actor(gateway, connection, browser.token, REMOTE)
-            (row,), _ = await show_people(gateway, connection, actor, name)
+            (row,), _ = await show_people(gateway, connection, actor, name=name)
             return row.get("caller_verified")
 
         at = running.transaction(shown)

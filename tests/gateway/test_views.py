@@ -30,6 +30,7 @@ from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import sessions
 from pam_iampass.gateway.sign_in.actors import Actor
+from tests.support.browser_of import rewrite
 from tests.support.gateway import HOST, HostCaller, RunningGateway
 from tests.support.sandbox import Sandbox
 
@@ -352,3 +353,61 @@ def test_auditors_read_of_an_invite_that_there_is_one_and_not_which(
     (audited,), (administered,) = (views.records(actor(role)) for role in (Role.AUDITOR, Role.ADMIN))
     assert administered == {**audited, "invite": "i-1"}
     assert "i-1" not in str(audited)
+
+
+def describe(running: RunningGateway, name: str, **values: Any) -> None:
+    running.transaction(lambda g, c: people.change(g, c, name, **values))
+
+
+def test_people_are_found_by_a_part_of_their_name_display_name_or_group_and_by_nothing_that_is_hidden(
+    views: Views, gateway_server: RunningGateway
+) -> None:
+    for name, display_name in (("alice", "Alice Ångström"), ("bob", "Robert"), ("carol", "Carol %_")):
+        describe(gateway_server, name, display_name=display_name, groups=(f"group-{name}",))
+
+    def found(by: Actor, search: str) -> list[str]:
+        rows: Any = gateway_server.transaction(lambda g, c: show_people(g, c, by, search))
+        return names(rows[0])
+
+    admin, auditor = actor(Role.ADMIN, name="zoe"), actor(Role.AUDITOR, name="zoe")
+    helpdesk = actor(Role.HELPDESK, name="zoe", helps=("group-alice",))
+    for search, expected in {
+        "LIC": ["alice"],
+        "ångstRÖM".lower(): ["alice"],
+        "robert": ["bob"],
+        "Group-": ["alice", "bob", "carol"],
+        "%": ["carol"],
+        "_": ["carol"],
+        "5551234567": [],
+        "token": [],
+    }.items():
+        assert found(admin, search) == expected, search
+    assert found(auditor, "robert") == [], "an auditor sees no display names"
+    assert found(auditor, "p-bob") == ["bob"]
+    assert found(helpdesk, "group-") == found(helpdesk, "ström") == ["alice"]
+    assert found(helpdesk, "robert") == []
+    assert found(actor(Role.SELF), "bob") == found(actor(Role.SELF), "carol") == []
+
+
+def test_logins_are_found_by_their_host_or_person_with_those_that_cover_them(
+    views: Views, gateway_server: RunningGateway, caller: HostCaller
+) -> None:
+    for name in ("alice", "bob"):
+        caller.ask(name)
+        describe(gateway_server, name, display_name=f"{name} Smith")
+
+    def found(by: Actor, search: str) -> list[str]:
+        rows: Any = gateway_server.transaction(lambda g, c: show_sessions(g, c, by, "", search))
+        return sorted(names(rows))
+
+    admin = actor(Role.ADMIN, name="zoe")
+    helpdesk = actor(Role.HELPDESK, name="zoe", helps=("staff",))
+    assert found(admin, HERE[2:].upper()) == ["alice", "bob"]
+    assert found(admin, "ALIC") == found(admin, "ice smi") == ["alice"]
+    assert found(admin, "oncall") == ["bob"]
+    assert found(helpdesk, "smith") == found(helpdesk, HERE) == ["alice"]
+    assert found(helpdesk, "bob") == found(admin, "nobody") == []
+    assert found(actor(Role.SELF, name="bob"), "alice") == []
+    (bastion,) = gateway_server.rows("SELECT id FROM session WHERE person = 'alice'")
+    rewrite(gateway_server, "session", "person", "bob", parent=bastion["id"], host_name="inner")
+    assert found(admin, "inner") == ["alice", "bob"]

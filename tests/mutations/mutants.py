@@ -3506,6 +3506,12 @@ MUTANTS = {
             "test_each_act_is_for_whom_it_is_declared_and_a_token_alone_does_not_touch[zoe-root]",
         ),
         Mutant(
+            "a search finds people by display names that the reader does not see",
+            'if Role.ADMIN in sees_all else whom(actor, (), "name")',
+            'if sees_all else whom(actor, (), "name")',
+            "test_people_are_found_by_a_part_of_their_name_display_name_or_group_and_by_nothing_that_is_hidden",
+        ),
+        Mutant(
             "a caller stays marked although the phone is lost",
             "        await sign_ins.unmark_verified(connection, self.person)\n        ended",
             "        ended",

@@ -232,12 +232,12 @@ def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
     assert "You have no open logins" in gateway.get("/").words
     for path, said in {
         "/people": "No people yet",
-        "/people?begins=x": (
+        "/people?search=x": (
             "You cannot help a person with this name" if role == "helpdesk" else "No person found"
         ),
         "/now": "No open login",
         "/hosts": "No host has joined",
-        "/hosts?name=x": "No host found",
+        "/hosts?search=x": "No host found",
         "/log": "No record",
     }.items():
         assert said in gateway.get(path).words
@@ -247,12 +247,12 @@ def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
 def test_people_and_hosts_are_shown_a_hundred_at_a_time(gateway: ScriptedGateway) -> None:
     gateway.roles = ("admin",)
     gateway.rows["people"] = [{**ROWS["people"][0], "user": f"p{number:03}"} for number in range(150)]
-    (following,) = (link for link in gateway.get("/people?begins=p").links if "after" in link)
-    assert following == "/people?begins=p&after=p099"
+    (following,) = (link for link in gateway.get("/people?search=p").links if "after" in link)
+    assert following == "/people?search=p&after=p099"
     gateway.get(following)
-    assert gateway.asked[-1] == ("people", {"begins": "p", "after": "p099"})
+    assert gateway.asked[-1] == ("people", {"search": "p", "after": "p099"})
     gateway.rows["hosts"] = [{**ROWS["hosts"][0], "name": f"web{number:03}"} for number in range(150)]
-    (following,) = (link for link in gateway.get("/hosts?name=web").links if "from" in link)
+    (following,) = (link for link in gateway.get("/hosts?search=web").links if "from" in link)
     rest = gateway.get(following)
     assert ("/hosts/web099" in rest.links, "/hosts/web100" in rest.links) == (False, True)
     assert not [link for link in rest.links if "from" in link]
@@ -378,10 +378,10 @@ def test_more_records_than_the_gateway_answers_at_once_are_downloaded_each_once(
 
 def test_what_cannot_be_searched_for_is_said_on_the_page(gateway: ScriptedGateway) -> None:
     gateway.roles, gateway.errors = ("admin",), {"people": "BAD_FIELD", "sessions": "BAD_FIELD"}
-    shown = gateway.get("/people?begins=%2F")
-    assert (shown.status, "begins is wrong" in shown.words) == (200, True)
+    shown = gateway.get("/people?search=%2F")
+    assert (shown.status, "search is wrong" in shown.words) == (200, True)
     assert shown.all("input", "aria-describedby") == ["problem"]
-    assert "begins is wrong" in gateway.get("/now?person=%2F").words
+    assert "search is wrong" in gateway.get("/now?search=%2F").words
 
 
 def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_announced(
@@ -433,7 +433,7 @@ def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(
 
 
 @pytest.mark.parametrize(
-    "path", ["/now", "/now?person=bob", "/people/bob", f"/hosts/{HOST}", "/log", "/log?within=day"]
+    "path", ["/now", "/now?search=bob", "/people/bob", f"/hosts/{HOST}", "/log", "/log?within=day"]
 )
 def test_pages_about_what_happens_now_renew_their_parts_also_those_that_are_empty(
     gateway: ScriptedGateway, path: str
@@ -606,11 +606,11 @@ def test_a_sign_in_that_began_later_is_ended_by_signing_in_again(gateway: Script
 def test_people_of_whom_no_phone_was_seen_are_found_and_their_pages_go_on(gateway: ScriptedGateway) -> None:
     gateway.roles = ("helpdesk",)
     gateway.rows["people"] = [{**ROWS["people"][0], "user": f"p{number:03}"} for number in range(150)]
-    shown = gateway.get("/people?begins=p&phone=unseen")
-    assert gateway.asked[-1] == ("people", {"begins": "p", "phone_unseen": True})
+    shown = gateway.get("/people?search=p&phone=unseen")
+    assert gateway.asked[-1] == ("people", {"search": "p", "phone_unseen": True})
     assert "The gateway has not seen a phone of these people" in shown.words
     (following,) = (link for link in shown.links if "after" in link)
-    assert following == "/people?begins=p&phone=unseen&after=p099"
+    assert following == "/people?search=p&phone=unseen&after=p099"
     gateway.rows["people"] = []
     assert "has seen a phone of each person" in gateway.get("/people?phone=unseen").words
 
@@ -712,8 +712,8 @@ def test_what_the_portal_itself_asks_for_has_words(gateway: ScriptedGateway) -> 
 
 def test_the_logins_of_now_say_of_when_they_are_and_are_looked_at_again(gateway: ScriptedGateway) -> None:
     gateway.roles = ("helpdesk",)
-    shown = gateway.get("/now?person=bob")
-    assert "/now?person=bob" in shown.links
+    shown = gateway.get("/now?search=bob")
+    assert "/now?search=bob" in shown.links
     assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\s?: look again", shown.words)
 
 

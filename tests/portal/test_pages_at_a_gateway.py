@@ -169,7 +169,7 @@ def test_a_help_desk_reads_the_same_about_whom_it_does_not_help_and_a_name_that_
 ) -> None:
     server.add_person("staffer-of-it", "token-of-another", ("staff", "it"))
     dora, names = signed_in("dora"), ("staffer-of-it", "iris", "alice", "unknown")
-    for path in ("/people/{}", "/people?begins={}"):
+    for path in ("/people/{}", "/people?search={}"):
         told = [dora.get(path.format(name)) for name in names]
         assert len({(each.status, each.text.replace(name, "NAME")) for each, name in zip(told, names)}) == 1
         assert "has a group that the help desk does not help. Ask an administrator." in told[0].words

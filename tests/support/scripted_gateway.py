@@ -131,7 +131,7 @@ class ScriptedGateway:
     async def _respond(self, request: web.Request) -> web.Response:
         sent = await request.json()
         if code := self.errors.get(sent.get("view", request.path)):
-            error = {"error": code, "detail": "is wrong", "parameter": "filter.begins"}
+            error = {"error": code, "detail": "is wrong", "parameter": "filter.search"}
             return web.json_response(error, status=503 if code.endswith("AWAY") else 400)
         if request.path == "/sign-in/show":
             shown = {"person": self.person, "roles": [*self.roles], "confirmed": True, "id": "this"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from pam_iampass.fleet.people import ACCESS, AccessRow
-from pam_iampass.gateway.acts.views import roles_for_all
+from pam_iampass.gateway.acts.views import roles_for_all, searched
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
@@ -103,14 +103,17 @@ def _reason(policy: GroupSettings, person: Person) -> str:
 
 
 async def show_access(
-    gateway: Gateway, connection: Connection, actor: Actor, after: str, most: int
+    gateway: Gateway, connection: Connection, actor: Actor, search: str, after: str, most: int
 ) -> tuple[list[AccessRow], bool]:
-    """`review` of at most this number of people after a name, and whether there are more. Names in rows that no gateway
-    has written come first."""
+    """`review` of at most this number of people after a name, who are `searched`, and whether there are more. Names in
+    rows that no gateway has written come first."""
     roles = roles_for_all(actor, ACCESS)
     if not roles:
         return [], False
-    found, tampered = await people.listing(gateway, connection, "name > %s", after, most=most + 1)
+    has_text, texts = await searched(gateway, connection, actor, roles, search)
+    found, tampered = await people.listing(
+        gateway, connection, f"{has_text} AND name > %s", *texts, after, most=most + 1
+    )
     everything = by_group(gateway.settings, (await hosts.listing(gateway, connection))[0])
     rows = [*review((), tampered, everything), *review(found[:most], (), everything)]
     return [ACCESS.show(roles, row) for row in rows], len(found) + len(tampered) > most

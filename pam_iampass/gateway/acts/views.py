@@ -39,6 +39,7 @@ from pam_iampass.login.throttle import summary
 
 _MAY_NOT_LOG_IN = "host <> ALL(SELECT name FROM host WHERE group_name = ANY(%s))"
 """The condition of a record of a host that is in none of these groups."""
+_ASKER = "details->>'asker'"
 _PHONE_UNSEEN = """
     (NOT had_phone OR phone_lost_at IS NOT NULL) AND NOT EXISTS (
         SELECT 1 FROM record WHERE record.person = name AND fields->>'outcome' IN ('approved', 'covered')
@@ -54,15 +55,17 @@ async def show_people(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    begins: str = "",
+    search: str = "",
     after: str = "",
     most: int | None = None,
     *,
+    name: str = "",
     phone_unseen: bool = False,
 ) -> tuple[list[PersonRow], list[str]]:
     """The people whom the actor sees, by name, and the names in rows that no gateway has written.
 
-    :param begins: how their names must begin.
+    :param search: as `searched`.
+    :param name: the name of the only person who is wanted.
     :param after: the name after which theirs must come; with `most`, for a part of a long list.
     :param phone_unseen: whether only people are shown of whom no phone was seen here, or none since theirs was reported
         lost: who has none now, only IAMPASS knows, and it would have to be asked about each of them.
@@ -70,8 +73,11 @@ async def show_people(
     sees_all = roles_for_all(actor, PEOPLE)
     seen, values = whom(actor, sees_all, "name")
     unseen = _PHONE_UNSEEN if phone_unseen else "true"
-    condition = f"starts_with(name, %s) AND name > %s AND {seen} AND {unseen}"
-    found, tampered = await people.listing(gateway, connection, condition, begins, after, *values, most=most)
+    has_text, texts = await searched(gateway, connection, actor, sees_all, search)
+    condition = f"{has_text} AND %s IN ('', name) AND name > %s AND {seen} AND {unseen}"
+    found, tampered = await people.listing(
+        gateway, connection, condition, *texts, name, after, *values, most=most
+    )
     not_helped = await _not_helped(connection, actor)
     by = actor.details.get("sign_in")
     verified = await sign_ins.verified(gateway, connection, by) if by else {}
@@ -108,16 +114,31 @@ async def show_hosts(
 
 
 async def show_sessions(
-    gateway: Gateway, connection: Connection, actor: Actor, person: str = "", host: str = ""
+    gateway: Gateway,
+    connection: Connection,
+    actor: Actor,
+    person: str = "",
+    host: str = "",
+    search: str = "",
 ) -> list[SessionRow]:
     """The open sessions that the actor sees, or those of one person or on one host: first those that ask somebody or
-    wait for it, then the others, the oldest first, and children below their parents."""
+    wait for it, then the others, the oldest first, and children below their parents.
+
+    :param search: as `searched`, of the person, or a part of the name of the host or of whoever asks; the sessions that
+        cover one with this text are shown, too.
+    """
     sees_all = roles_for_all(actor, SESSIONS)
     seen, values = whom(actor, sees_all)
     wanted = {"person = %s": person, "host_name = %s": host}
     given = {column: value for column, value in wanted.items() if value}
-    condition = " AND ".join([seen, *given])
-    found, _ = await sessions.listing(gateway, connection, condition, *values, *given.values())
+    condition, values = " AND ".join([seen, *given]), [*values, *given.values()]
+    if search:
+        has_text, texts = await searched(gateway, connection, actor, sees_all, search)
+        named = " OR ".join(f"strpos(lower({column}), lower(%s)) > 0" for column in ("host_name", _ASKER))
+        found_ones = f"({named} OR person IN (SELECT name FROM person WHERE {has_text}))"  # noqa: S608
+        condition += f" AND ({found_ones} OR id IN (SELECT parent FROM session WHERE {found_ones}))"  # noqa: S608
+        values += [search, search, *texts] * 2
+    found, _ = await sessions.listing(gateway, connection, condition, *values)
     found.sort(key=lambda each: status_of(each[0]) not in ASKS)  # these cover no others
     roles = await roles_for_each(
         gateway, connection, actor, sees_all, (session.person for session, _, _ in found)
@@ -246,6 +267,21 @@ async def show_own(gateway: Gateway, connection: Connection, actor: Actor) -> li
 
 
 # Who sees whom
+
+
+async def searched(
+    gateway: Gateway, connection: Connection, actor: Actor, sees_all: Collection[Role], text: str
+) -> tuple[str, list[object]]:
+    """A condition of SQL, with its values, that a row of `person` has this text in the name or in a group, or in the
+    display name if the actor sees that. Nobody is found by what the actor does not see. Upper and lower case are the
+    same."""
+    if not text:
+        return "true", []
+    seen, values = ("true", list[object]()) if Role.ADMIN in sees_all else whom(actor, (), "name")
+    named = await people.with_display_name(gateway, connection, text, seen, *values)
+    has = "strpos(lower({}), lower(%s)) > 0"
+    of_groups = f"EXISTS (SELECT FROM unnest(groups) AS own WHERE {has.format('own')})"
+    return f"({has.format('name')} OR {of_groups} OR name = ANY(%s))", [text, text, named]
 
 
 def roles_for_all(actor: Actor, view: View[Any]) -> frozenset[Role]:

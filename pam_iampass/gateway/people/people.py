@@ -145,6 +145,21 @@ async def listing(
     return people, tampered
 
 
+async def with_display_name(
+    gateway: Gateway, connection: Connection, part: str, condition: str, *values: object
+) -> list[str]:
+    """The names of people who meet a condition of SQL and have this text in their display name. The database cannot
+    search for it, since it is encrypted. Upper and lower case are the same. The other columns are not verified."""
+    found = []
+    statement = f"SELECT name, display_name FROM person WHERE display_name IS NOT NULL AND {condition}"  # noqa: S608
+    for row in await many(connection, statement, *values):
+        with suppress(Tampered):
+            shown = gateway.keys.decrypt(row["display_name"], TABLE, "display_name", row["name"])
+            if part.casefold() in shown.casefold():
+                found.append(row["name"])
+    return found
+
+
 async def add(gateway: Gateway, connection: Connection, person: Person) -> Person:
     """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name."""
     connection.later(_LOCK_FLEET)

@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Callable, TypeVar
 
-from pam_iampass.config.value_types import name_error
+from pam_iampass.config.value_types import line_error, name_error
 from pam_iampass.fleet.act import Check, flag, text, texts
 from pam_iampass.fleet.names import host_name_error, person_name_error
 from pam_iampass.gateway.acts.access import show_access
@@ -89,6 +89,12 @@ _HOST = text(host_name_error, empty=True)
 _Hosts = Annotated[tuple[str, ...], texts(host_name_error), "on these hosts"]
 _Services = Annotated[tuple[str, ...], texts(name_error), "through these services"]
 _Outcomes = Annotated[tuple[str, ...], texts(_outcome_error), "with these outcomes"]
+_Search = Annotated[
+    str,
+    text(line_error, empty=True),
+    "with this text in the name of the person, in a group of theirs, or in the display name if the actor sees it; of"
+    " `sessions`, also in the name of the host",
+]
 _Remote = Annotated[str, _BEGINNING, "from addresses that begin so"]
 _LetIn = Annotated[bool, flag, "true: successful logins only"]
 
@@ -110,7 +116,8 @@ async def people(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
-    begins: Annotated[str, _PERSON, "the beginning of their names"] = "",
+    search: _Search = "",
+    person: Annotated[str, _PERSON, "of this person"] = "",
     after: Annotated[str, _PERSON, "the last name of the previous rows"] = "",
     phone_unseen: Annotated[
         bool,
@@ -120,7 +127,7 @@ async def people(
 ) -> Rows:
     """People, by name."""
     found, tampered = await show_people(
-        gateway, connection, actor, begins, after, MOST + 1, phone_unseen=phone_unseen
+        gateway, connection, actor, search, after, MOST + 1, name=person, phone_unseen=phone_unseen
     )
     return found[:MOST], len(found) + len(tampered) > MOST
 
@@ -145,9 +152,10 @@ async def sessions(
     actor: Actor,
     person: Annotated[str, _PERSON, "of this person"] = "",
     host: Annotated[str, _HOST, "on this host"] = "",
+    search: _Search = "",
 ) -> Rows:
     """Waiting logins, then open sessions: the oldest first, with the logins that each session covers below it."""
-    found = await show_sessions(gateway, connection, actor, person, host)
+    found = await show_sessions(gateway, connection, actor, person, host, search)
     return found[:MOST], len(found) > MOST
 
 
@@ -228,11 +236,12 @@ async def access(
     gateway: Gateway,
     connection: Connection,
     actor: Actor,
+    search: _Search = "",
     after: Annotated[str, _PERSON, "the last name of the previous rows"] = "",
 ) -> Rows:
     """For an access review: people, by name, each with the hosts that admit the person (`hosts`: their `group`,
     `status` and `number`, whether the person `may` log in now, and `why`)."""
-    return await show_access(gateway, connection, actor, after, MOST)
+    return await show_access(gateway, connection, actor, search, after, MOST)
 
 
 @view
