@@ -397,7 +397,7 @@ def test_logins_are_found_by_their_host_or_person_with_those_that_cover_them(
         describe(gateway_server, name, display_name=f"{name} Smith")
 
     def found(by: Actor, search: str) -> list[str]:
-        rows: Any = gateway_server.transaction(lambda g, c: show_sessions(g, c, by, "", search))
+        rows: Any = gateway_server.transaction(lambda g, c: show_sessions(g, c, by, search=search))
         return sorted(names(rows))
 
     admin = actor(Role.ADMIN, name="zoe")
