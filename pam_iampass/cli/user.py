@@ -616,26 +616,26 @@ def _show_removal(result: Removed, config: Path, as_json: bool, ended: bool, ask
         line(f"User and phone are still registered at IAMPASS.{hint}")
 
 
-def show_removals(results: list[Removed], stopped: str | None) -> None:
+def show_removals(results: list[Removed], stopped: str | None, command: str = "pam-iampass") -> None:
     """Show how far the removal of several users is."""
     table(("USER", "STATUS"), map(_removal_row, results))
     removed = sum(result.state is RemovalState.REMOVED for result in results)
     line(f"{removed:,} of {count(len(results), 'user')} removed.")
-    _show_agents(results)
+    _show_agents(results, command)
     if stopped:
         line((f"Stopped: {stopped}", "bold red"))
     if any(result.state not in DONE for result in results):
         line("When that is fixed, run the same command again.")
 
 
-def _show_agents(results: Sequence[Removed]) -> None:
+def _show_agents(results: Sequence[Removed], command: str = "pam-iampass") -> None:
     """Name the accounts that acted for removed users."""
     for result in results:
         if result.agents:
             act = "acts" if len(result.agents) == 1 else "act"
             text = f"{names_of(result.agents)} {act} for {result.name}: all logins are denied from now on."
             line((text, "yellow"))
-            line(f"Remove them too, or name another owner: pam-iampass user remove {result.agents[0]}")
+            line(f"Remove them too, or name another owner: {command} user remove {result.agents[0]}")
 
 
 def _removal_row(result: Removed) -> Row:

@@ -113,7 +113,8 @@ def owner_fault(name: str, entry: Entry, owner: Entry | None, *, joined: bool) -
     whom = shown(entry.acts_for)
     if joined:
         what = "cannot be used on a host that has joined a gateway: logins of this account are denied"
-        return what, "delete the entry"
+        command = f"pam-iampass-gateway user add {name} --acts-for {entry.acts_for}"
+        return what, f"delete the entry; on a gateway: {command}"
     if entry.token is not None or entry.methods is not None or entry.keys:
         what = "stands beside a token, methods or keys: only the owner's phone approves for this account"
         return what, f"write {{acts_for: {entry.acts_for}}} alone"

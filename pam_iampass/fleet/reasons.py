@@ -25,6 +25,7 @@ REASONS: Mapping[str, str] = {
     "NO_MOBILE_DEVICE": "no phone is registered",
     "NO_TURN": "other logins came first, and the time ran out",
     "PHONE_LOST": "the phone was reported lost",
+    "OWNER_FIRST": "a login of the person came first, for whom this account acts",
     "PHONE_LOST_MEANWHILE": "the phone was reported lost during the request",
     "REQUEST_ID_REUSED": "the host used the id of another request",
     "RESTORED": "the gateway's database is an old copy",

@@ -24,6 +24,7 @@ class RecordRow(TypedDict, total=False):
     caller: ToAll[str]
     command: ToOwner[str]
     asker: ToAll[str]
+    agent: ToAll[str]
     approver: ToStaff[str]
     session: ToAll[str]
     login: ToAll[str]

@@ -32,7 +32,7 @@ def _disowned(result: Mapping[str, Any]) -> str:
 
 def _declined(result: Mapping[str, Any]) -> str:
     return (
-        f"The login of the other person is denied or has ended, and your administrators get an alert.{_later(result)} "
+        f"The login is denied or has ended, and your administrators get an alert.{_later(result)} "
         "Your own logins continue."
     )
 
@@ -119,9 +119,10 @@ class DisownSession(OfPerson[Ended]):
 )
 @dataclass(frozen=True)
 class DeclineSession(OfPerson[Ended]):
-    """As the second person, end the request to approve a login of another person, or such an approved login. The origin
-    of the login has to wait longer, as after a refusal on the phone. The record is an alert. It does not say whose key
-    may be stolen, because root of a host can give a false name of the person who logs in."""
+    """As the second person, end the request to approve a login of another person, or such an approved login; or that of
+    an account that acts for the person. The origin of the login has to wait longer, as after a refusal on the phone.
+    The record is an alert. It does not say whose key may be stolen, because root of a host can give a false name of the
+    person who logs in."""
 
     session: Annotated[str, text(id_error)]
 
@@ -155,6 +156,7 @@ class SessionRow(TypedDict, total=False):
     parent: ToHelpers[str | None]
     user: ToHelpers[str]
     asker: ToHelpers[str | None]
+    agent: ToHelpers[str | None]
     host: ToHelpers[str]
     service: ToHelpers[str | None]
     remote: ToHelpers[str | None]
@@ -180,6 +182,7 @@ class RingRow(TypedDict):
     seconds_left: ToSelf[int]
     status: ToSelf[str]
     user: ToSelf[str]
+    agent: ToSelf[str | None]
 
 
 SESSIONS = View("open sessions", SessionRow)

@@ -149,8 +149,9 @@ class Pending:
     strange_hosts: int = 0
     """How many of the other hosts on which its origin fails are new to the person: together they count as one."""
     is_agents: bool = False
-    """Whether an account that acts for the person asks. It comes after all others, which withdraw its request, has a
-    limit of its own, and its failures count for the account, in a state of its own."""
+    """Whether an account that acts for the person asks. It comes after all others, which withdraw its request, and has
+    a limit of its own. Its failures count for the account: at a gateway as those of an origin that no other login has,
+    on a host without one in a state of the account."""
 
     @property
     def place(self) -> str:
@@ -553,16 +554,17 @@ def _refusal(
         return Refusal(Cause.PHONE_LOST)
     if scope is Scope.ORIGIN:
         return None
+    wait = state.backoff(login, limits, now)
+    if wait:
+        count = state.failures_of(login).count
+        whose = "of this account" if login.is_agents else "from this origin"
+        reason = f"backoff: {count} consecutive requests {whose} were not approved"
+        return Refusal(Cause.LIMIT, reason, wait)
     if login.is_agents:
         wait = state.wait_for_cap(limits, now, of_agents=True)
         most = limits.requests_per_hour
         reason = f"{most} requests of accounts that act for this person were not approved within an hour"
         return Refusal(Cause.LIMIT, f"{reason} (agents.requests_per_hour)", wait) if wait else None
-    wait = state.backoff(login, limits, now)
-    if wait:
-        count = state.failures_of(login).count
-        reason = f"backoff: {count} consecutive requests from this origin were not approved"
-        return Refusal(Cause.LIMIT, reason, wait)
     wait = state.wait_for_cap(limits, now)
     if wait:
         reason = f"{limits.requests_per_hour} requests within an hour were not approved (requests_per_hour)"
@@ -585,8 +587,11 @@ def _with_turn(state: ThrottleState, login: Pending, now: float, scope: Scope) -
         ),
         turns=_newest(turns),
     )
-    if scope is Scope.ORIGIN:
-        return state
+    return state if scope is Scope.ORIGIN else counted(state, login, now)
+
+
+def counted(state: ThrottleState, login: Pending, now: float) -> ThrottleState:
+    """The request of a login counts."""
     if login.is_agents:
         return replace(state, of_agents={**state.of_agents, login.ident: now})
     return replace(state, requests={**state.requests, login.ident: now})
@@ -606,7 +611,7 @@ def _rang(state: ThrottleState, login: Pending, now: float, next_turn: float) ->
 
 def _failed(state: ThrottleState, login: Pending, at: float) -> ThrottleState:
     """One more request of the place of a login was not approved."""
-    if login.is_agents:
+    if login.is_agents and not login.host:
         return state
     place = login.place
     before = state.failures.get(place, Failures(0, at))

@@ -163,6 +163,8 @@ STATES: Mapping[str, tuple[str, str]] = {
 """The same for sessions, hosts and people. What is active needs no word."""
 ENTRIES: Mapping[str, str] = {
     **{name: act.declared.entry for name, act in DECLARED.items()},
+    "agent_add": "account acts for a person",
+    "agent_remove": "account acts for nobody any more",
     "host_joined": "host has joined",
     "host_left": "host has left",
     "invited": "link for a first phone",

@@ -104,6 +104,8 @@ def stop(paths: Paths) -> None:
         path.unlink(missing_ok=True)
     if SYSTEMD.is_dir():
         programs.run(["systemctl", "daemon-reload"], PATIENCE)
+        # If the watch ends the trial while the service is to try again, it would stay a failed unit of this machine.
+        programs.run(["systemctl", "reset-failed", f"{_NAME}.service"], PATIENCE)
     stamp = paths.root / f"var/lib/systemd/timers/stamp-{_NAME}.timer"
     stamp.unlink(missing_ok=True)  # or the next trial would end as soon as it starts
 

@@ -237,6 +237,7 @@ def test_every_refusal_of_a_start_has_a_cause_in_words() -> None:
         Reason.CODES_NOT_HERE,  # these are alerts
         Reason.TOO_MANY_CODES,
         Reason.PHONE_LOST_MEANWHILE,
+        Reason.OWNER_FIRST,  # it is no login of a person's own
         Reason.REQUEST_ID_REUSED,
     }
     assert {each.name for each in set(Reason) - told_otherwise} <= CAUSES.keys()

@@ -22,7 +22,7 @@ from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GroupSettings
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import HostStatus
-from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.gateway.requests import asking, presence, sessions
 from pam_iampass.gateway.requests.sessions import HostSession, State
@@ -439,6 +439,22 @@ def test_nobody_is_asked_about_another_person_or_for_a_client_that_does_not_know
     of_bob = fleet.caller.ask("bob", connection=CONNECTION).authentication
     of_client = fleet.caller.start("alice", f"?connection={CONNECTION.replace(' ', '+')}").authentication
     assert of_bob["session_status"] == of_client["session_status"] == "pending"
+    assert fleet.questions == []
+
+
+def test_an_account_that_acts_for_a_person_is_covered_by_nothing_and_covers_nothing(fleet: Fleet) -> None:
+    fleet.gateway.transaction(lambda g, c: agents.add(g, c, "claude", "alice", ("web",)))
+    fleet.approved()
+    begun = fleet.caller.ask("claude", connection=CONNECTION).authentication
+    assert begun["queued"] is True
+    fleet.caller.end(begun)
+    fleet.gateway.rows("DELETE FROM turn")
+    fleet.gateway.rows("DELETE FROM session")
+    parent = fleet.bastion.ask("claude").authentication
+    fleet.sandbox.approve(fleet.sandbox.wait_for_request("token-of-alice"))
+    assert fleet.bastion.answer(parent) == "active"
+    begun = fleet.caller.ask("alice", connection=CONNECTION).authentication
+    assert begun["session_status"] == "pending"
     assert fleet.questions == []
 
 

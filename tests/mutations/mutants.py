@@ -1066,6 +1066,98 @@ MUTANTS = {
             "test_a_caller_who_names_another_user_is_denied_and_nobody_is_asked",
         ),
     ),
+    "At a gateway, an account that acts for a person costs that person nothing, and nothing of theirs lets it in": (
+        Mutant(
+            "a later person of the same name is its owner",
+            "self.person == person.name and self.owner == gateway.keys.owner(person.token)",
+            "self.person == person.name",
+            "test_an_account_is_denied_if_it_or_its_owner_may_not_log_in_there[another_owner-NOT_ON_THIS_HOST]",
+        ),
+        Mutant(
+            "it may log in to all hosts of its owner",
+            "if host is not None and not gateway.settings.admits(host.group, agent.groups):",
+            "if False:",
+            "test_an_account_is_denied_if_it_or_its_owner_may_not_log_in_there[other_group-NOT_ON_THIS_HOST]",
+        ),
+        Mutant(
+            "it counts as its owner once its row is found",
+            "person = agents.why_not(gateway, agent, person, host) or person",
+            "pass",
+            "test_an_account_is_denied_if_it_or_its_owner_may_not_log_in_there[other_group-NOT_ON_THIS_HOST]",
+        ),
+        Mutant(
+            "nobody looks again once its turn has come",
+            "found = agents.why_not(gateway, agent, found, host) or found",
+            "pass",
+            "test_what_changes_while_it_waits_counts_once_its_turn_has_come[other_group]",
+        ),
+        Mutant(
+            "nobody looks again once IAMPASS has answered",
+            "or (session.agent and agents.why_not(gateway, agent, person, host))",
+            "or False",
+            "test_what_changes_while_iampass_is_called_counts[removed_account]",
+        ),
+        Mutant(
+            "an approval counts for an account that was removed meanwhile",
+            "by_lost_phone |= agents.why_not(gateway, agent, person) is not None",
+            "pass",
+            "test_the_phone_approves_nothing_for_an_account_that_was_removed_meanwhile",
+        ),
+        Mutant(
+            "its owner is the second person for it",
+            "elif agent is not None and isinstance(person, Person) and agent.person == person.name:",
+            "elif False:",
+            "test_neither_is_an_account_a_second_person_nor_its_owner_one_for_it",
+        ),
+        Mutant(
+            "a bypass of its owner lets it in, and the owner's news are told to it",
+            'return not self.agent and "asker" not in self.details',
+            'return "asker" not in self.details',
+            "test_neither_bypass_nor_codes_nor_news_of_the_owner_are_for_the_account",
+        ),
+        Mutant(
+            "a login of it covers its owner",
+            "        and not session.agent\n",
+            "",
+            "test_an_account_that_acts_for_a_person_is_covered_by_nothing_and_covers_nothing",
+        ),
+        Mutant(
+            "its approvals make hosts familiar",
+            "AND NOT record.fields ? 'agent'\n        AND record.at",
+            "AND record.at",
+            "test_an_approval_for_the_account_makes_no_host_familiar",
+        ),
+        Mutant(
+            "it takes the places of its owner's logins",
+            "[each for each in turns.state.pending if each.is_agents is login.is_agents]",
+            "turns.state.pending",
+            "test_a_login_of_the_owner_does_not_wait_for_those_of_accounts_that_wait",
+        ),
+        Mutant(
+            "its requests take from the share that its host has of the owner's limit",
+            "        is_agents=bool(agent),\n",
+            "",
+            "test_all_accounts_of_an_owner_share_one_budget_on_all_hosts_outside_of_hers",
+        ),
+        Mutant(
+            "what its owner denies does not make it wait",
+            "    if login.is_agents and not login.host:\n        return state",
+            "    if login.is_agents:\n        return state",
+            "test_what_an_account_is_denied_is_its_own_backoff_on_all_hosts",
+        ),
+        Mutant(
+            "its request stays on the phone when its owner logs in",
+            "(session.host = %s OR host.status = 'active') AND NOT {_WITHDRAWN}",
+            "(session.host = %s OR host.status = 'active')",
+            "test_a_login_of_the_owner_withdraws_the_request_of_the_account",
+        ),
+        Mutant(
+            "a person may have the name of an account",
+            "    await require_no_agent(connection, person.name)\n",
+            "",
+            "test_no_person_has_the_name_of_an_account",
+        ),
+    ),
     "An account that acts for a person is let in by the phone of that person, whom it costs nothing": (
         Mutant(
             "it may act for whom the table does not have",
@@ -1986,8 +2078,8 @@ MUTANTS = {
         ),
         Mutant(
             "a person who was removed meanwhile gets a session",
-            " or person is None or not person.active:",
-            ":",
+            "            or person is None\n            or not person.active\n            or (session.agent and",
+            "            or (person and session.agent and",
             "test_a_person_who_is_removed_while_iampass_is_called_gets_no_session",
         ),
         Mutant(
@@ -2132,7 +2224,7 @@ MUTANTS = {
         ),
         Mutant(
             "a second person is taken for the one who logs in",
-            'not by_phone and asked.request_id is not None and "asker" not in asked.details',
+            "not by_phone and asked.request_id is not None and asked.is_persons_own",
             "not by_phone and asked.request_id is not None",
             "test_nobody_is_asked_who_may_not_cover_it[second-person]",
         ),
@@ -2250,7 +2342,7 @@ MUTANTS = {
         ),
         Mutant(
             "the bypass of a second person counts",
-            'read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details',
+            'read["counted"]["bypassed"] and asked.request_id is not None and asked.is_persons_own',
             'read["counted"]["bypassed"] and asked.request_id is not None',
             "test_a_second_person_who_is_bypassed_is_asked",
         ),
@@ -2663,8 +2755,8 @@ MUTANTS = {
         ),
         Mutant(
             "on a slowed host people who come through another one wait like strangers",
-            "record.fields->>'outcome' IN ('approved', 'covered') AND record.at >",
-            "record.fields->>'outcome' = 'approved' AND record.at >",
+            "record.fields->>'outcome' IN ('approved', 'covered') AND NOT record.fields ? 'agent'",
+            "record.fields->>'outcome' = 'approved' AND NOT record.fields ? 'agent'",
             "test_whoever_logs_in_through_another_host_is_not_new_on_a_slowed_one",
         ),
         Mutant(
@@ -3845,8 +3937,8 @@ MUTANTS = {
         ),
         Mutant(
             "a gateway ends its own requests as those of a host that may not ask",
-            "session.host = %s OR host.status = 'active' AS may_ask",
-            "session.host = %s AND host.status = 'active' AS may_ask",
+            "(session.host = %s OR host.status = 'active') AND NOT",
+            "(session.host = %s AND host.status = 'active') AND NOT",
             "test_the_gateway_itself_rings_a_person_and_the_approval_is_good_once",
         ),
         Mutant(
@@ -4443,7 +4535,7 @@ MUTANTS = {
         ),
         Mutant(
             "the login of somebody else tells what is new for the second person",
-            'tells = isinstance(asker, Host) and asked.request_id is not None and "asker" not in asked.details',
+            "tells = isinstance(asker, Host) and asked.request_id is not None and asked.is_persons_own",
             "tells = isinstance(asker, Host) and asked.request_id is not None",
             "test_a_login_of_somebody_else_tells_nothing_of_the_second_person",
         ),

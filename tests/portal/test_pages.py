@@ -717,6 +717,18 @@ def test_the_logins_of_now_say_of_when_they_are_and_are_looked_at_again(gateway:
     assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\s?: look again", shown.words)
 
 
+def test_an_owner_is_told_which_account_acts_for_them(gateway: ScriptedGateway) -> None:
+    gateway.rings = [{**ringing(), "user": "claude", "agent": "claude"}]
+    gateway.rows["sessions"] = ()
+    mine = gateway.get("/")
+    assert "claude, for you" in mine.words
+    assert "second person" not in mine.words
+    assert ("session_decline" in mine.offers, "session_not_me" in mine.offers) == (True, False)
+    gateway.rings, gateway.rows["sessions"] = (), [login("1", asker="claude", agent="claude")]
+    mine = gateway.get("/")
+    assert f"claude on {HOST} Acts for: you" in mine.words
+
+
 def test_a_second_person_is_told_whose_login_it_is_and_declines_it_without_saying_that_it_is_not_theirs(
     gateway: ScriptedGateway,
 ) -> None:

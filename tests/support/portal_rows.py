@@ -32,6 +32,7 @@ def login(id: str, parent: str | None = None, **fields: Any) -> dict[str, Any]:
         "parent": parent,
         "user": "alice",
         "asker": None,
+        "agent": None,
         "host": HOST,
         "service": "sshd",
         "remote": "203.0.113.7",

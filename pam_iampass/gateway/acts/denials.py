@@ -40,13 +40,13 @@ _LAST = """
         coalesce(session.reason, record.fields->>'reason', '') AS reason
     FROM record LEFT JOIN session ON session.id = (record.fields->>'session')::uuid
     WHERE record.person = %s AND record.at > now() - interval '1 hour' AND record.kind = 'decision'
-        AND record.fields ? 'outcome' AND NOT record.fields ? 'asker' AND record.host <> ALL(%s)
+        AND record.fields ? 'outcome' AND NOT record.fields ?| '{asker,agent}' AND record.host <> ALL(%s)
         AND record.id > coalesce((SELECT max(id) FROM record
             WHERE person = %s AND kind = 'act' AND fields->>'what' = 'user_add'), 0)
     ORDER BY record.host, record.fields->>'outcome', record.id DESC
 """
 """The last record of each outcome of a person's own logins, on each host: neither of who had the name before, nor of
-logins for which the person was asked as the second one."""
+logins for which the person was asked as the second one, or for an account that acts for them."""
 _ANSWERED = """
     SELECT 1 FROM record WHERE id > %s AND kind = 'decision' AND (fields->>'outcome' IN ('approved', 'timed_out')
         OR fields->>'outcome' = 'denied' AND fields->>'reason' IN ('cancelled', 'failed')) LIMIT 1

@@ -65,7 +65,7 @@ async def require_recorded_person(connection: Connection, name: str) -> None:
         connection,
         "SELECT EXISTS (SELECT 1 FROM person WHERE name = %s) OR EXISTS (SELECT 1 FROM record WHERE person = %s)"
         " OR EXISTS (SELECT 1 FROM record"
-        " WHERE %s IN (fields->>'caller', fields->>'asker', fields->>'approver')) AS known",
+        " WHERE %s IN (fields->>'caller', fields->>'asker', fields->>'agent', fields->>'approver')) AS known",
         *(name, name, name),
     )
     if found is None or not found["known"]:

@@ -118,6 +118,8 @@ class _EndsOne(Act[EndedSessions]):
             )
         if found.asker == person and of_another:
             raise ActRefused("this is a login of your own", "say that it is not you, or end it")
+        if found.agent:
+            what = f"{person} did not approve a login of {found.agent}, which acts for them"
         login = turns.login_of(found.person, found.host_name, found.details, found.id, before.now, before.now)
         if found.waits:
             if not before.state.has_turn(login):
@@ -146,7 +148,11 @@ class _EndsOne(Act[EndedSessions]):
         await steps.add_ended_sessions(gateway, connection, [each.id for each in ended])
         whose = f"a login of {found.asker}; " if of_another else ""
         work.host, work.reason = found.host_name, f"{session}; {whose}{how_far}"
-        told = {name: found.details[name] for name in ("asker", "service", "remote") if name in found.details}
+        told = {
+            name: found.details[name]
+            for name in ("asker", "agent", "service", "remote")
+            if name in found.details
+        }
         await records.alert(connection, found.host_name, what, person=person, session=session, **told)
         return EndedSessions(ended)
 

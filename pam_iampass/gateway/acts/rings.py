@@ -147,6 +147,7 @@ def _row(session: HostSession, left: float, *, asks: bool) -> RingRow:
         "seconds_left": max(round(left), 0),
         "status": status_of(session) if asks else _end_of(session),
         "user": session.asker,
+        "agent": session.agent or None,
     }
 
 

@@ -375,6 +375,7 @@ def _session_row(session: HostSession, left: float) -> SessionRow:
         "parent": None if session.parent is None else str(session.parent),
         "user": session.person,
         "asker": None if session.asker == session.person else session.asker,
+        "agent": session.agent or None,
         "host": session.host_name,
         "service": session.details.get("service"),
         "remote": session.details.get("remote"),

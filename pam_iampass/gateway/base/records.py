@@ -166,6 +166,7 @@ def _to_journal(kind: Kind, host: str | None, person: str | None, fields: Mappin
     for name in ("outcome", "reported", "service", "caller", "session", "login", "elapsed_ms", "command"):
         values[name] = fields.get(name)
     values["rhost"] = fields.get("remote")
+    values["user"] = fields.get("agent", person)
     if kind is Kind.DECISION and "outcome" in fields:
         outcome = Outcome(fields["outcome"])
         metrics.decided(outcome, fields.get("service", ""))
@@ -329,7 +330,8 @@ def _condition(wanted: Filter) -> tuple[str, list[object]]:
             conditions.append(condition)
             values.append(value)
 
-    where("%s IN (person, fields->>'caller', fields->>'asker', fields->>'approver')", wanted.person)
+    of_fields = "fields->>'caller', fields->>'asker', fields->>'agent', fields->>'approver'"
+    where(f"%s IN (person, {of_fields})", wanted.person)
     where("person = %s", wanted.concerns)
     where("kind = ANY(%s)", list(wanted.kinds))
     where("host = ANY(%s)", list(wanted.hosts))

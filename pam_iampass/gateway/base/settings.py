@@ -104,6 +104,8 @@ class LimitSettings(ThrottleSettings):
 
     connections: int
     calls_at_once: int
+    agents_requests_per_hour: int = 10
+    """Requests that are not approved, of all accounts that act for one person."""
     host_requests_per_hour: int = 100
     """Requests of one host to all people together that are not approved."""
     wrong_codes_per_hour: int = 5
@@ -300,7 +302,9 @@ class _GatewayReader(SchemaReader):
             operators=operators,
             self_service=self_service,
             portal=None if origin is None else PortalSettings(origin),
-            limits=LimitSettings(**values.pop("limits")),
+            limits=LimitSettings(
+                **values.pop("limits"), agents_requests_per_hour=values.pop("agents")["requests_per_hour"]
+            ),
             keep_records=values.pop("records")["keep"],
             backup=backup,
             directory=directory,

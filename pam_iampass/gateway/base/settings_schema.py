@@ -471,6 +471,22 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "from which the login comes; without an address, the host.",
     ),
     Section(
+        "agents",
+        (
+            _number(
+                "requests_per_hour",
+                1000,
+                "10",
+                "How many requests of all accounts that act for one person may remain without an approval within an "
+                "hour, on all hosts together. They do not count for the person's own limit, "
+                "`limits.requests_per_hour`.",
+            ),
+        ),
+        "Accounts that act for a person (`user add --acts-for`), such as those of AI agents. Their requests wait behind"
+        " the person's own, and begin 30 s after the last one of these at the earliest. A login of the person ends one "
+        "that is on the phone.",
+    ),
+    Section(
         "records",
         (
             _duration(

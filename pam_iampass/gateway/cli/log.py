@@ -191,7 +191,7 @@ def _as_on_a_host(record: Record) -> AuditRecord:
     user, approver, person = record.person, fields.get("approver", ""), fields.get("asker", "")
     if record.kind is Kind.DECISION:
         event = event or ("" if record.outcome else SessionEvent.ENDED.value)
-        user, approver, person = person or user, user, ""
+        user, approver, person = fields.get("agent") or person or user, user, ""
     sudo = fields.get("sudo_user", "")
     lost = int(fields.get("lost", 0))
     reasons = (

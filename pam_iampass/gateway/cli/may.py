@@ -30,11 +30,13 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.cli import command_gateway, config_option
+from pam_iampass.gateway.cli.agents import agent_of
 from pam_iampass.gateway.cli.host import NAME as HOST
-from pam_iampass.gateway.cli.people import NAME, groups_of, known_to
+from pam_iampass.gateway.cli.people import NAME, groups_of, known_to, words_of
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
-from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people import agents, people
+from pam_iampass.gateway.people.agents import Agent
 from pam_iampass.gateway.people.people import Person, PersonStatus
 from pam_iampass.gateway.sign_in.actors import Actor
 from pam_iampass.text import names as first_names
@@ -86,11 +88,13 @@ def may(
         if user is None or host is None:
             ctx.exit(_show_review(config, as_csv, as_json))
         with command_gateway(config) as gateway:
-            person = known_to(gateway, user)
+            agent = agent_of(gateway, user)
+            person = known_to(gateway, user if agent is None else agent.person)
             there = gateway.reading(lambda inner, connection: names.find_host(inner, connection, host))
             denials = gateway.reading(
                 lambda inner, connection: show_denials(inner, connection, Actor.root(), user, there.name)
             )
+            is_owner = agent is None or agent.acts_for(gateway.gateway, person)
             settings = gateway.settings
     except click.ClickException as error:
         error.exit_code = 2
@@ -100,7 +104,13 @@ def may(
         ctx.exit(2)
     why = _why_not(settings, person, there)
     if person.phone_to_disable:
-        why.append(f"the phone of {user} {LOST}")
+        why.append(f"the phone of {person.name} {LOST}")
+    if not is_owner:
+        why.append(
+            f"{user} acts for another {person.name}, who was removed: pam-iampass-gateway user remove {user}"
+        )
+    if agent is not None and not settings.admits(there.group, agent.groups):
+        why.append(f"{there.name} is of the group {there.group}; {user} has {words_of(agent.groups)}")
     if as_json:
         shown = [{**for_programs(row), "command": _command(row, user, there.name)} for row in denials]
         show_json({"may": not why, "why": why, "denials": shown})
@@ -160,13 +170,19 @@ def _show_review(config: Path, as_csv: bool, as_json: bool) -> int:
 
     async def read(
         gateway: Gateway, connection: Connection
-    ) -> tuple[list[Person], list[str], list[Host], list[str]]:
-        return *await people.listing(gateway, connection), *await hosts.listing(gateway, connection)
+    ) -> tuple[list[Person], list[str], list[Host], list[str], list[Agent], list[str]]:
+        return (
+            *await people.listing(gateway, connection),
+            *await hosts.listing(gateway, connection),
+            *await agents.listing(gateway, connection),
+        )
 
     with command_gateway(config) as gateway:
-        everybody, tampered, found, tampered_hosts = gateway.reading(read)
+        everybody, tampered, found, tampered_hosts, acting, tampered_agents = gateway.reading(read)
+        tampered += tampered_agents
         everything = by_group(gateway.settings, found)
-    rows = review(everybody, tampered, everything)
+        owned = agents.with_owners(gateway.gateway, acting, everybody)
+    rows = review(everybody, tampered, everything, owned)
     ok = not (tampered or tampered_hosts)
     for name in tampered_hosts:
         line((f"{name}: its row was not written by a gateway. It is not in this list.", "bold red"), err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,7 +29,7 @@ from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.statements import many
 from pam_iampass.gateway.cli import CommandGateway, named
-from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.people import Person, PersonStatus, new_token
 from pam_iampass.text import clean
 
@@ -57,7 +57,12 @@ def known_to(gateway: CommandGateway, name: str) -> Person:
 
 def groups_of(person: Person) -> str:
     """The groups in words."""
-    return f"groups {', '.join(person.groups)}" if person.groups else "no groups"
+    return words_of(person.groups)
+
+
+def words_of(groups: Sequence[str]) -> str:
+    """These groups in words."""
+    return f"groups {', '.join(groups)}" if groups else "no groups"
 
 
 def warn_of_groups(settings: GatewaySettings, groups: Iterable[str]) -> None:
@@ -118,6 +123,7 @@ def add_or_change(
         return person
 
     async def find(inner: Gateway, connection: Connection) -> tuple[Person | None, list[str]]:
+        await people.require_no_agent(connection, name)
         try:
             found = await people.find(inner, connection, name)
         except Tampered:
@@ -205,6 +211,8 @@ class RemovedPerson:
     """Whether IAMPASS does not know the person any more. It was not told of a row that no gateway has written."""
     ended: bool
     """Whether IAMPASS has ended all sessions."""
+    agents: tuple[str, ...]
+    """The accounts that act for the person, and are denied from now on."""
 
 
 def remove_person(gateway: CommandGateway, name: str) -> RemovedPerson | None:
@@ -225,11 +233,12 @@ def remove_person(gateway: CommandGateway, name: str) -> RemovedPerson | None:
             found = str(error)
         return found, await add_ends_of(inner, connection, name)
 
-    async def delete(inner: Gateway, connection: Connection) -> None:
+    async def delete(inner: Gateway, connection: Connection) -> list[str]:
         await people.remove(inner, connection, name)
         reason = "removed here and at IAMPASS" if isinstance(person, Person) else f"removed here: {person}"
         reason += f"; {len(wanted.were_open)} sessions ended"
         await records.act(connection, "user_remove", person=name, reason=reason)
+        return await agents.of_person(connection, name)
 
     person, wanted = gateway.transaction(deny)
     if person is None:
@@ -237,5 +246,5 @@ def remove_person(gateway: CommandGateway, name: str) -> RemovedPerson | None:
     ended = end_now(gateway, name, wanted)
     if isinstance(person, Person):
         gateway.carry_out(remove_user(gateway.application, person.token))
-    gateway.transaction(delete)
-    return RemovedPerson(isinstance(person, Person), ended)
+    acting = gateway.transaction(delete)
+    return RemovedPerson(isinstance(person, Person), ended, tuple(acting))

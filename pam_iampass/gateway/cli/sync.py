@@ -24,7 +24,7 @@ from pam_iampass.gateway.base.settings_schema import Invite
 from pam_iampass.gateway.base.statements import now
 from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option
 from pam_iampass.gateway.cli.people import end_now, groups_of, remove_person
-from pam_iampass.gateway.people import directory, people
+from pam_iampass.gateway.people import agents, directory, people
 from pam_iampass.gateway.people.directory import DirectoryError, Entry, Plan
 from pam_iampass.gateway.people.people import Person, Source, new_token
 from pam_iampass.text import one_line
@@ -90,6 +90,10 @@ def sync(
             moment = await now(connection)
             everybody, tampered = await people.listing(inner, connection)
             names = await people.names(inner, connection)
+            acting, _ = await agents.listing(inner, connection)
+            for agent in acting:  # no person has the name of such an account
+                if answer.entries.pop(agent.name, None) is not None:
+                    answer.notes.append(f"{shown(agent.name)} acts for a person here, and is left alone")
             plan = directory.plan(answer, everybody, tampered, moment, settings.grace)
             return plan, moment, names.are_missing
 

@@ -40,9 +40,10 @@ from pam_iampass.config import user_table
 from pam_iampass.config.value_types import phone_number
 from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
 from pam_iampass.gateway.acts import names
-from pam_iampass.gateway.acts.access import TAMPERED
+from pam_iampass.gateway.acts.access import OWNER_GONE, TAMPERED
 from pam_iampass.gateway.acts.views import person_row
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
+from pam_iampass.gateway.cli.agents import add_agent, agent_of, remove_agent
 from pam_iampass.gateway.cli.may import STATUSES, may
 from pam_iampass.gateway.cli.people import (
     COLUMNS,
@@ -56,10 +57,12 @@ from pam_iampass.gateway.cli.people import (
     phones_of,
     remove_person,
     warn_of_groups,
+    words_of,
 )
 from pam_iampass.gateway.cli.sync import sync
-from pam_iampass.gateway.people import people
-from pam_iampass.gateway.people.people import Person, Source
+from pam_iampass.gateway.people import agents, people
+from pam_iampass.gateway.people.agents import Agent
+from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 
 _EPILOG = """\b
 Examples:
@@ -68,6 +71,7 @@ Examples:
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group oncall      one more group
   pam-iampass-gateway user add alice --group oncall --replace
+  pam-iampass-gateway user add claude --acts-for alice --group web
   pam-iampass-gateway user may alice web1.example.com    and why not
   pam-iampass-gateway user may --all --csv > access.csv  who may log in to which hosts
   pam-iampass-gateway user import web1/users.yaml --group staff
@@ -100,12 +104,16 @@ def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: b
         everybody, tampered = gateway.reading(people.listing)
         tokens = {person.name: person.token for person in everybody}
         phones = phones_of(gateway, tokens, as_json) if check_phones else None
+        found, tampered_agents = gateway.reading(agents.listing)
+        acting = agents.with_owners(gateway.gateway, found, everybody)
+    tampered += tampered_agents
     if as_json:
         rows = [_as_object(person, phones) for person in everybody]
+        rows += [_agent_as_object(agent) for agent, _ in acting]
         rows += [{"user": name, "status": "tampered"} for name in tampered]
         show_json({"ok": not tampered, "users": rows})
     else:
-        _show_all(everybody, tampered, phones)
+        _show_all(everybody, acting, tampered, phones)
     unanswered = PhoneState.NOT_ASKED in (phones or {}).values()
     if unanswered:
         line("IAMPASS did not answer for all users. Try again later.", err=True)
@@ -125,7 +133,11 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
     The exit status is 0, or 1 if there is no such person.
     """
     with command_gateway(config) as gateway:
-        person = known_to(gateway, user)
+        agent = agent_of(gateway, user)
+        person = None if agent else known_to(gateway, user)
+    if person is None:
+        _show_agent(agent, as_json)
+        return
     if as_json:
         show_json(_as_object(person))
         return
@@ -155,6 +167,13 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
     help="Where messages with a registration link are sent.",
 )
 @click.option("--replace", is_flag=True, help="Change a person who is there; what is not given stays.")
+@click.option(
+    "--acts-for",
+    "owner",
+    metavar="OWNER",
+    type=NAME,
+    help="USER is no person, but an account that acts for OWNER, such as that of an AI agent.",
+)
 @config_option
 def add_person(
     user: str,
@@ -163,6 +182,7 @@ def add_person(
     display_name: str | None,
     number: str | None,
     replace: bool,
+    owner: str | None,
     config: Path,
 ) -> None:
     """Add USER here and at IAMPASS, with a new random token. To register a phone as well: enroll.
@@ -170,10 +190,21 @@ def add_person(
     A person who is there gets the groups in addition. With --replace the groups of a person are those that are given
     now. People of the directory are changed there.
 
+    With --acts-for, the phone of OWNER approves the logins of USER, which has no phone, recovery codes or bypass. Both
+    need a group that the host admits. To change such an account, remove it first.
+
     The exit status is 0, or 1 if the user was not added.
     """
     if no_groups and (groups or not replace):
         raise click.UsageError("--no-groups requires --replace, and excludes --group.")
+    if owner is not None:
+        if no_groups or replace or display_name is not None or number is not None:
+            raise click.UsageError("--acts-for excludes all other options but --group and --config.")
+        with command_gateway(config) as gateway:
+            agent = add_agent(gateway, user, owner, groups)
+        line(f"{user} acts for {owner}: {words_of(agent.groups)}.")
+        warn_of_groups(gateway.settings, agent.groups)
+        return
     given = Given(() if no_groups else groups or None, display_name, number)
     with command_gateway(config) as gateway:
         try:
@@ -269,7 +300,8 @@ def remove_people(
     as_json: bool,
 ) -> None:
     """Remove each USER: from then on logins are denied. Then the sessions are ended, and the user is deleted at
-    IAMPASS, with the phone.
+    IAMPASS, with the phone. An account that acts for a person is removed in the same way. The logins of accounts that
+    act for a removed person are denied: the command names them.
 
     If IAMPASS does not answer, logins stay denied; run the same command again to go on, with --if-exists if others were
     removed. Remove a person of the directory there, too: otherwise the next `user sync` adds them again, without a
@@ -292,10 +324,17 @@ def remove_people(
             nonlocal ended
             found = remove_person(gateway, name)
             if found is None:
+                ended_agent = remove_agent(gateway, name)
+                if ended_agent is not None:
+                    ended = ended_agent and ended
+                    return Removed(name, RemovalState.REMOVED)
                 unknown = gateway.reading(lambda _, connection: names.unknown_person(connection, name))
                 return Removed(name, RemovalState.NOT_LISTED, problem=f"{unknown}: {unknown.remedy}")
             ended = found.ended and ended
-            return Removed(name, RemovalState.REMOVED, had_token=True, at_iampass=found.at_iampass)
+            left = tuple(agent for agent in found.agents if agent not in whom)
+            return Removed(
+                name, RemovalState.REMOVED, had_token=True, at_iampass=found.at_iampass, agents=left
+            )
 
         with progress(as_json) as show:
             results, stopped = remove_all(whom, remove, show)
@@ -304,7 +343,7 @@ def remove_people(
     if as_json:
         show_json({"ok": ok, "stopped": stopped, "users": [removal_as_object(result) for result in results]})
     else:
-        show_removals(results, stopped)
+        show_removals(results, stopped, "pam-iampass-gateway")
         if unknown:
             line(
                 "For those who are not known here the exit status is 1, unless you give --if-exists.",
@@ -325,15 +364,27 @@ command.add_command(sync)
 
 
 def _show_all(
-    everybody: Sequence[Person], tampered: Sequence[str], phones: Mapping[str, PhoneState] | None
+    everybody: Sequence[Person],
+    acting: Sequence[tuple[Agent, Person | None]],
+    tampered: Sequence[str],
+    phones: Mapping[str, PhoneState] | None,
 ) -> None:
-    if not (everybody or tampered):
+    if not (everybody or acting or tampered):
         line("No user.")
         return
     headings = ["USER", "GROUPS", "FROM", "LOGIN"]
     rows: list[list[Part]] = [
         [(person.name, "bold"), ", ".join(person.groups) or "-", _from(person), STATUSES[person.status]]
         for person in everybody
+    ]
+    rows += [
+        [
+            (agent.name, "bold"),
+            ", ".join(agent.groups) or "-",
+            f"acts for {agent.person}",
+            STATUSES[PersonStatus.ACTIVE] if owner is not None and owner.active else (OWNER_GONE, "bold red"),
+        ]
+        for agent, owner in acting
     ]
     rows += [[(name, "bold"), "?", "?", (TAMPERED, "bold red")] for name in tampered]
     if phones is not None:
@@ -359,3 +410,27 @@ def _as_object(person: Person, phones: Mapping[str, PhoneState] | None = None) -
     phone = (phones or {}).get(person.name)
     asked = {} if phones is None else {"phone": None if phone is None else phone.value}
     return {**for_programs(person_row(person)), **asked}
+
+
+def _show_agent(agent: Agent | None, as_json: bool) -> None:
+    assert agent is not None  # noqa: S101 - otherwise there is a person
+    if as_json:
+        show_json(_agent_as_object(agent))
+        return
+    fields(
+        [
+            ("user", agent.name),
+            ("acts for", agent.person),
+            ("groups", ", ".join(agent.groups) or "-"),
+            ("added", moment(agent.made_at.timestamp())),
+        ]
+    )
+
+
+def _agent_as_object(agent: Agent) -> dict[str, object]:
+    return {
+        "user": agent.name,
+        "acts_for": agent.person,
+        "groups": list(agent.groups),
+        "made_at": agent.made_at.timestamp(),
+    }

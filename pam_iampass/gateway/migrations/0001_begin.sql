@@ -6,7 +6,7 @@ CREATE TABLE fleet (                    -- one row
     made_at timestamptz NOT NULL,
     restores integer NOT NULL,          -- how often a restored database was confirmed
     old_copy boolean,                   -- true: a gateway has found that it is one; null otherwise
-    people bytea NOT NULL,              -- a digest of the names in `person`: a row that is deleted here is missed
+    people bytea NOT NULL,              -- a digest of the names in `person` and `agent`: a row deleted there is missed
     mac bytea NOT NULL
 );
 
@@ -63,6 +63,16 @@ CREATE TABLE person (
     had_phone boolean NOT NULL          -- whether IAMPASS was ever seen to have a phone
 );
 CREATE INDEX person_to_disable ON person (phone_told_at) WHERE phone_to_disable;
+
+CREATE TABLE agent (                    -- accounts that act for a person; no person has such a name
+    name text PRIMARY KEY,
+    person text NOT NULL,               -- whose phone approves
+    owner text NOT NULL,                -- tells this person from a later one of the same name
+    groups text[] NOT NULL,
+    made_at timestamptz NOT NULL,
+    mac bytea NOT NULL
+);
+CREATE INDEX agent_of_person ON agent (person);
 
 CREATE TABLE mailed (                   -- to whom a registration link was mailed; it makes nobody's answer
     person text PRIMARY KEY REFERENCES person ON DELETE CASCADE,

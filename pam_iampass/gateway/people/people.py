@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pam_iampass.errors import EditRefused, shown
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection, Lock
 from pam_iampass.gateway.base.gateway import Gateway
@@ -37,8 +38,8 @@ _ENCRYPTED = ("token", "display_name", "phone_number")
 
 LOCK = "SELECT 1 FROM person WHERE name = ANY(%s) ORDER BY name FOR NO KEY UPDATE"
 """Locks the rows of people until the transaction ends, in the order in which all do that."""
-_LOCK_FLEET = "SELECT 1 FROM fleet FOR UPDATE"
-"""Locks the row of the fleet, before those of people, for who adds or removes some."""
+LOCK_FLEET = "SELECT 1 FROM fleet FOR UPDATE"
+"""Locks the row of the fleet, before those of people and of accounts that act for them, to add or remove some."""
 
 
 class Source(enum.Enum):
@@ -161,13 +162,22 @@ async def with_display_name(
 
 
 async def add(gateway: Gateway, connection: Connection, person: Person) -> Person:
-    """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name."""
-    connection.later(_LOCK_FLEET)
-    await _note_name(gateway, connection, person.name, removed=False)
+    """Add a person; returns what was written. Raises psycopg's UniqueViolation if there is one with this name, and
+    EditRefused if an account that acts for a person has it."""
+    connection.later(LOCK_FLEET)
+    await require_no_agent(connection, person.name)
+    await note_name(gateway, connection, person.name, removed=False)
     row = await _row(gateway, connection, person)
     await insert(connection, TABLE, row)
     await connection.flush()
     return from_row(gateway, row)
+
+
+async def require_no_agent(connection: Connection, name: str) -> None:
+    """Raise EditRefused if an account that acts for a person has this name."""
+    if await one(connection, "SELECT 1 FROM agent WHERE name = %s", name) is not None:
+        what = f"{shown(name)} is an account that acts for a person, and no person"
+        raise EditRefused(what, f"remove the account first: pam-iampass-gateway user remove {name}")
 
 
 async def change(gateway: Gateway, connection: Connection, name: str, **values: Any) -> Person | None:
@@ -298,12 +308,12 @@ async def _note(gateway: Gateway, connection: Connection, locked: Mapping[str, A
 async def remove(gateway: Gateway, connection: Connection, name: str) -> bool:
     """Delete the row with this name, also one that does not count; whether there was one. A person whose row did not
     count is missing then, until an administrator accepts that."""
-    connection.later(_LOCK_FLEET)
+    connection.later(LOCK_FLEET)
     row = await one(connection, "DELETE FROM person WHERE name = %s RETURNING *", name)
     if row is not None:
         with suppress(Tampered):
             from_row(gateway, row, name=name)
-            await _note_name(gateway, connection, name, removed=True)
+            await note_name(gateway, connection, name, removed=True)
     return row is not None
 
 
@@ -312,18 +322,20 @@ async def remove(gateway: Gateway, connection: Connection, name: str) -> bool:
 
 @dataclass(frozen=True)
 class Names:
-    """The names in the rows of people at one moment."""
+    """The names in the rows of people, and of accounts that act for them, at one moment."""
 
     found: frozenset[str]
     """Also those of rows that do not count."""
     are_missing: bool
-    """Whether they are not the names of all people who were added and not removed."""
+    """Whether they are not all the names that were added and not removed."""
 
 
 async def names(gateway: Gateway, connection: Connection) -> Names:
-    """The names in the rows of people. Nobody adds or removes a person until the transaction ends. Raises Tampered."""
-    connection.later(_LOCK_FLEET)
-    row = await one(connection, "SELECT *, ARRAY(SELECT name FROM person) AS names FROM fleet")
+    """The names in the rows of people and of accounts that act for them. Nobody adds or removes any until the
+    transaction ends. Raises Tampered."""
+    connection.later(LOCK_FLEET)
+    those = "SELECT name FROM person UNION ALL SELECT name FROM agent"
+    row = await one(connection, f"SELECT *, ARRAY({those}) AS names FROM fleet")  # noqa: S608
     found = frozenset(() if row is None else row.pop("names"))
     return Names(found, _fleet(gateway, row)["people"] != _digest_of(gateway, found))
 
@@ -335,8 +347,9 @@ async def accept_missing(gateway: Gateway, connection: Connection) -> None:
     await replace(connection, "fleet", "id", gateway.keys.sealed("fleet", {**fleet, "people": digest}))
 
 
-async def _note_name(gateway: Gateway, connection: Connection, name: str, *, removed: bool) -> None:
-    """Note that a person was added or removed. This transaction has locked the row of the fleet. Raises Tampered.
+async def note_name(gateway: Gateway, connection: Connection, name: str, *, removed: bool) -> None:
+    """Note that a person, or an account that acts for one, was added or removed. This transaction has locked the row of
+    the fleet. Raises Tampered.
 
     If a row was deleted and its name is added again, the name is in the sum twice: nobody can make the sum right by
     deleting the row once more.

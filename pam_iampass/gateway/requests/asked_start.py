@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pam_iampass.client.status import AuthenticationMethod
+from pam_iampass.gateway.people.agents import Agent
 from pam_iampass.server.messages import IncomingRequest, Start, bad_request, text_of
 from pam_iampass.server.serving import require_digest
 from pam_iampass.session.presence import between_hosts
@@ -46,6 +47,24 @@ class AskedStart:
     details: Mapping[str, str]
     digest: bytes
     """The digest of all parameters: a repeat has the same."""
+    agent: str = ""
+    """The account that logs in, if it acts for `person`: of that the gateway knows, and no host."""
+
+    @property
+    def account(self) -> str:
+        """Who logs in."""
+        return self.agent or self.details.get("asker") or self.person
+
+    @property
+    def is_persons_own(self) -> bool:
+        """Whether the person logs in: neither is the person asked as a second one, nor by an account that acts for
+        them."""
+        return not self.agent and "asker" not in self.details
+
+    def of_agent(self, agent: Agent) -> AskedStart:
+        """The same start, of an account that acts for a person: this person is asked."""
+        details = {**self.details, "agent": agent.name}
+        return replace(self, person=agent.person, agent=agent.name, details=details)
 
     @classmethod
     def of(cls, request: IncomingRequest) -> AskedStart:

@@ -29,7 +29,7 @@ from pam_iampass.gateway.base.statements import each_one, many, now, one
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
-from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import sessions, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
@@ -121,7 +121,7 @@ async def start_at_iampass(
     written = await _write_start(gateway, session, columns, error, held, waits_until)
     if begun is not None and (written is None or written.state is not State.OPEN):
         await _end_untold_session(gateway, begun, session)
-    if columns.get("reason") == "NO_MOBILE_DEVICE" and not session.is_own:
+    if columns.get("reason") == "NO_MOBILE_DEVICE" and not (session.is_own or session.agent):
         task = asyncio.create_task(_send_invite(gateway, person, session.host_name))
         gateway.inviting.add(task)
         task.add_done_callback(gateway.inviting.discard)
@@ -185,17 +185,20 @@ async def _write_start_once(
 ) -> HostSession:
     """The body of one whole transaction of `_write_start`: what is to be executed later (`Connection.later`) or after
     the commit is here."""
-    # A command that removes the person waits for this transaction, and then finds the session.
+    # A command that removes the person, or the account, waits for this transaction, and then finds the session.
     connection.later("SELECT 1 FROM person WHERE name = %s FOR SHARE", (session.person,))
+    if session.agent:
+        connection.later("SELECT 1 FROM agent WHERE name = %s FOR SHARE", (session.agent,))
     if columns["state"] == State.NOT_STARTED.value:
         await _end_turn(gateway, connection, session, RequestResult.NOT_SENT)
     elif error:
         await _end_turn(gateway, connection, session, RequestResult.FAILED, held)
-    row, person_row, host_row = await each_one(
+    row, person_row, host_row, agent_row = await each_one(
         connection,
         (sessions.LOCKED, session.id),
         ("SELECT * FROM person WHERE name = %s", session.person),
         ("SELECT * FROM host WHERE id = %s", session.host),
+        (agents.STATEMENT, session.agent),
     )
     locked = sessions.verify_row(gateway, row, session.id)
     before = sessions.from_verified(gateway, locked)
@@ -204,7 +207,13 @@ async def _write_start_once(
     host = None if host_row is None or session.is_own else hosts.from_row(gateway, host_row, id=session.host)
     person = None if person_row is None else people.from_row(gateway, person_row, name=session.person)
     if columns["state"] == State.OPEN.value:
-        if (host is None and not session.is_own) or person is None or not person.active:
+        agent = await agents.verified(gateway, connection, agent_row, session.agent, host)
+        if (
+            (host is None and not session.is_own)
+            or person is None
+            or not person.active
+            or (session.agent and agents.why_not(gateway, agent, person, host))
+        ):
             columns = {"state": State.STARTING.value, "reason": Reason.UNKNOWN_USER.name}
         elif host is not None and host.status is not HostStatus.ACTIVE:
             columns = {"state": State.STARTING.value, "reason": Reason.HOST_SUSPENDED.name}
@@ -466,16 +475,21 @@ async def write_status_once(
     is_over = session.in_progress and not status.in_progress
     if is_over:
         turns.lock(connection, session.person)
-    turn, person_row, row, lease = await each_one(
+    turn, person_row, row, lease, agent_row = await each_one(
         connection,
         (turns.ROW, session.person),
         ("SELECT * FROM person WHERE name = %s", session.person),
         (sessions.LOCKED, session.id),
         (leases.LOCKED, session.id),
+        (agents.STATEMENT, session.agent),
     )
+    is_withdrawn = False
     if is_over and turn is not None:
         over = turns.Turns.of(turn, session.person)
         result = RequestResult.FAILED if status.ended else RequestResult.APPROVED
+        is_withdrawn = status is Status.closed and turns.is_withdrawn(over, session.turn)
+        if is_withdrawn:
+            result = RequestResult.STOPPED
         connection.after_commit.append(gateway.turn_over.set)
         await turns.finish(connection, over, session.turn, result, gateway.settings.limits)
     locked = sessions.verify_row(gateway, row, session.id)
@@ -491,7 +505,12 @@ async def write_status_once(
     if decided and not status.ended:
         person = None if person_row is None else people.from_row(gateway, person_row, name=session.person)
         by_lost_phone = person is None or not person.active or before.began_before_loss(person.phone_lost_at)
+        if person is not None and before.agent:  # which may have been removed meanwhile
+            agent = await agents.verified(gateway, connection, agent_row, before.agent)
+            by_lost_phone |= agents.why_not(gateway, agent, person) is not None
     columns: dict[str, Any] = {"status": status.name, "version": before.version + 1}
+    if is_withdrawn:
+        columns["reason"] = Reason.OWNER_FIRST.name
     if by_lost_phone:
         columns |= {"status": Status.closed.name, "reason": Reason.PHONE_LOST_MEANWHILE.name}
     if status.ended or by_lost_phone:
@@ -509,9 +528,11 @@ async def write_status_once(
         await sessions.record(connection, after, outcome, reason=after.reason or status.name)
         took = (columns["decided_at"] - before.began_at).total_seconds()
         connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
-        if status is Status.cancelled:
+        if status is Status.cancelled and not before.agent:
             await _report_cancels(connection, before.person)
-        withdrawn = status is Status.closed or (status is Status.timeout and took < _ANSWERED_SECONDS)
+        withdrawn = (status is Status.closed and not is_withdrawn) or (
+            status is Status.timeout and took < _ANSWERED_SECONDS
+        )
         if withdrawn or status is Status.cancelled:
             host = await hosts.find(gateway, connection, after.host)
             if host is not None:
@@ -538,7 +559,7 @@ async def _brake_host(
             count(DISTINCT person) FILTER (WHERE withdrawn) AS withdrawn,
             count(DISTINCT person) FILTER (WHERE approved) AS approved,
             count(*) FILTER (WHERE withdrawn AND person = %s) AS of_person
-        FROM session, LATERAL (SELECT NOT approved AND (status = 'closed'
+        FROM session, LATERAL (SELECT NOT approved AND reason IS DISTINCT FROM 'OWNER_FIRST' AND (status = 'closed'
             OR status = 'timeout' AND decided_at - began_at < make_interval(secs => %s)) AS withdrawn) AS way
         WHERE host_name = %s AND began_at > now() - interval '1 hour'
             AND decided_at > now() - make_interval(mins => %s)
@@ -584,7 +605,7 @@ async def _report_cancels(connection: Connection, person: str) -> None:
     counted = await one(
         connection,
         "SELECT count(*) AS cancelled, array_agg(DISTINCT host_name ORDER BY host_name) AS hosts FROM session"
-        " WHERE person = %s AND status = %s AND began_at > now() - interval '1 hour'",
+        " WHERE person = %s AND status = %s AND began_at > now() - interval '1 hour' AND NOT details ? 'agent'",
         *(person, Status.cancelled.name),
     )
     if counted is not None and counted["cancelled"] >= _CANCELLED_BY_PERSON:

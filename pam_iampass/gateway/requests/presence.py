@@ -219,6 +219,7 @@ def _may_cover(
         session.person == asked.person
         and there.admitted  # it may have joined before its group demanded that
         and "asker" not in session.details  # then another person is logged in there
+        and not session.agent
         and there.group in own.covered_by
         and _is_active(session, there)
         and (session.approved or theirs.covers_further)

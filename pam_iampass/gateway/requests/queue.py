@@ -22,7 +22,9 @@ from pam_iampass.gateway.base.connection import Connection, DatabaseError
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
+from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.people import agents
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import asking, host_limits, sessions, starts, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
@@ -123,7 +125,11 @@ async def _write_started(
             found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
     if isinstance(found, Person):
         waiting = sessions.from_verified(gateway, row)
-        if waiting.began_before_loss(found.phone_lost_at):
+        if waiting.agent:
+            agent_row = await one(connection, agents.STATEMENT, waiting.agent)
+            agent = await agents.verified(gateway, connection, agent_row, waiting.agent, host)
+            found = agents.why_not(gateway, agent, found, host) or found
+        if isinstance(found, Person) and waiting.began_before_loss(found.phone_lost_at):
             found = Reason.PHONE_LOST
     if not isinstance(found, Person):
         why = RefusedStart(found) if isinstance(found, Reason) else found

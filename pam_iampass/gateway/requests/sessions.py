@@ -99,9 +99,15 @@ class HostSession:
         return turns.ident(self.host_name, self.id)
 
     @property
+    def agent(self) -> str:
+        """The account that logs in and acts for `person`, as the gateway's own row said; empty for none."""
+        return self.details.get("agent", "")
+
+    @property
     def asker(self) -> str:
-        """The person who logs in, as the host has said: another one than `person`, who then is the second person."""
-        return self.details.get("asker") or self.person
+        """Who logs in, if not `person`: an account that acts for them, or, as the host has said, a person for whom
+        `person` is the second one."""
+        return self.agent or self.details.get("asker") or self.person
 
     @property
     def is_own(self) -> bool:

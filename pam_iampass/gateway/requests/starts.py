@@ -31,7 +31,8 @@ from pam_iampass.gateway.base.settings import LimitSettings
 from pam_iampass.gateway.base.statements import insert, many, one
 from pam_iampass.gateway.hosts import hosts, news
 from pam_iampass.gateway.hosts.hosts import Asker, Host, HostStatus
-from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people import agents, people
+from pam_iampass.gateway.people.agents import Agent
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import asking, bypasses, sessions, turns
 from pam_iampass.gateway.requests.asked_start import AskedStart
@@ -204,13 +205,29 @@ async def _admit_own(gateway: Gateway, asker: Asker, asked: AskedStart) -> _Admi
         return await _admit_by_phone(gateway, connection, asker, asked, person, before, read["counted"])
 
 
+class _OfAgent(Exception):
+    """Raised if the name of a start is that of an account that acts for a person: nothing of the transaction is
+    written, and it is decided again for that person. So turns are always locked before starts."""
+
+    def __init__(self, agent: Agent) -> None:
+        super().__init__()
+        self.agent = agent
+
+
 async def _admit(
     gateway: Gateway, host_id: str, asked: AskedStart, spend_nonce: SpendNonce, *, by_phone: bool
 ) -> _Admission:
+    async def admit() -> _Admission:
+        try:
+            return await _admit_once(gateway, host_id, asked, spend_nonce, by_phone=by_phone)
+        except _OfAgent as found:
+            of_agent = asked.of_agent(found.agent)
+            return await _admit_once(gateway, host_id, of_agent, spend_nonce, by_phone=by_phone)
+
     try:
-        return await _admit_once(gateway, host_id, asked, spend_nonce, by_phone=by_phone)
+        return await admit()
     except psycopg.errors.UniqueViolation:  # another gateway has written a row of this request meanwhile
-        return await _admit_once(gateway, host_id, asked, spend_nonce, by_phone=by_phone)
+        return await admit()
 
 
 async def _admit_once(
@@ -219,9 +236,11 @@ async def _admit_once(
     """Decide a start in one transaction:
 
     1. Read the rows of the host, the person, their turns, and an earlier call with this request id.
-    2. Refuse a host that may not ask, and a person who may not log in there.
+    2. Refuse a host that may not ask, and a person who may not log in there. If the name is that of an account that
+       acts for a person, begin again with that person (`_OfAgent`): both must be admitted there. No host says of whom
+       an account is, and a person is no second person for an account of their own.
     3. Answer a repeat with what became of the first call.
-    4. Let in a bypassed person.
+    4. Let in a bypassed person, but no account that acts for them.
 
     What follows holds for the gateway itself, too (`_admit_by_phone`):
 
@@ -242,9 +261,10 @@ async def _admit_once(
         # 1. Read. The locks are statements of their own: the next one then finds what others have written.
         spend_nonce(connection)
         name = "" if person_name_error(asked.person) else asked.person
+        account = "" if person_name_error(asked.account) else asked.account
         turns.lock(connection, name)
         lock_starts(connection, host_id)
-        read = await _read_rows(connection, host_id, name, asked.request_id, gateway.settings.limits)
+        read = await _read_rows(connection, host_id, name, asked.request_id, gateway.settings.limits, account)
         if read is None:
             return _Admission(RefusedStart(Reason.HOST_SUSPENDED))  # removed since its signature was checked
         host = hosts.from_row(gateway, read["host"], id=host_id)
@@ -253,6 +273,13 @@ async def _admit_once(
         person = await find_allowed_person(
             gateway, connection, host, asked.machine, asked.person, read["person"]
         )
+        agent = await agents.verified(gateway, connection, read["agent"], account, host)
+        if isinstance(person, Person) and asked.agent:
+            person = agents.why_not(gateway, agent, person, host) or person
+        elif agent is not None and person is Reason.UNKNOWN_USER and asked.is_persons_own:
+            raise _OfAgent(agent)
+        elif agent is not None and isinstance(person, Person) and agent.person == person.name:
+            person = Reason.NOT_ON_THIS_HOST
         if isinstance(person, Reason):
             return await _refuse(connection, host, asked, RefusedStart(person))
         before = turns.Turns.of(read["turn"], person.name)
@@ -263,16 +290,16 @@ async def _admit_once(
 
         # 4. Bypass. A bypassed second person lets nobody else in. Without an id, the answer could not say for which
         # request it is.
-        if read["counted"]["bypassed"] and asked.request_id is not None and "asker" not in asked.details:
+        if read["counted"]["bypassed"] and asked.request_id is not None and asked.is_persons_own:
             service = asked.details.get("service", "")
             bypass = await bypasses.find(gateway, connection, host, person.name, service)
             if bypass is not None:
                 await _record_bypass(connection, host, asked, bypass)
                 return _Admission(RefusedStart(Reason.BYPASSED))
 
-        # A client of IAMPASS itself does not know a covered session; the login is not one of a second person.
+        # A client of IAMPASS itself does not know a covered session; the login must be the person's own.
         coverable = None
-        if not by_phone and asked.request_id is not None and "asker" not in asked.details:
+        if not by_phone and asked.request_id is not None and asked.is_persons_own:
             policy = gateway.settings.policy_of(host.group)
             if policy is not None and policy.covered_by and asked.connection is not None:
                 coverable = host
@@ -330,13 +357,15 @@ async def _admit_by_phone(
         if not before.state.backoff(login, limits, before.now):  # that is usual after two requests
             many = "wait" if after.cause is Cause.AT_CAPACITY else "were not approved within an hour"
             what = f"logins of {person.name} are refused: too many {many}, and somebody may have the password"
+            if asked.agent:
+                what = f"logins of accounts that act for {person.name} are refused: too many {many}"
             await records.alert(connection, asker.name, what, person=person.name)
         return await _refuse(connection, asker, asked, RefusedStart.of(after))
     queued = not after.has_turn(login)
 
     # 10. Insert
     # Neither somebody else's login nor a client without a request id tells it.
-    tells = isinstance(asker, Host) and asked.request_id is not None and "asker" not in asked.details
+    tells = isinstance(asker, Host) and asked.request_id is not None and asked.is_persons_own
     new = news.details(counted) if tells else {}
     session = await _insert_start(gateway, connection, asker, asked, id, login, new, queued=queued)
     if not queued:
@@ -360,11 +389,16 @@ async def _refuse(
 
 
 async def _read_rows(
-    connection: Connection, asker: str | Asker, name: str, request_id: str | None, limits: LimitSettings
+    connection: Connection,
+    asker: str | Asker,
+    name: str,
+    request_id: str | None,
+    limits: LimitSettings,
+    account: str = "",
 ) -> Mapping[str, Any] | None:
-    """The rows of a host, by its id, of the person with this name, of their turns, and of an earlier call with this
-    request id, where there are such; and what is counted. None if there is no host. The gateway itself has a row of
-    constants."""
+    """The rows of a host, by its id, of the person with this name, of their turns, of an earlier call with this request
+    id, and of an account that acts for a person, where there are such; and what is counted. None if there is no host.
+    The gateway itself has a row of constants."""
     host, host_id = "host", asker
     if isinstance(asker, Asker):
         host, host_id = f"(SELECT '{asker.id}' AS id, '{asker.name}' AS name) AS host", asker.id
@@ -372,7 +406,7 @@ async def _read_rows(
         connection,
         f"""
         SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "session:", session.*,
-            NULL AS "turn:", {turns.COLUMNS},
+            NULL AS "agent:", agent.*, NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %(person)s AND ends_at > now()) AS bypassed,
             {UNAPPROVED},
@@ -381,11 +415,13 @@ async def _read_rows(
             LEFT JOIN person ON person.name = %(person)s
             LEFT JOIN turn ON turn.person = %(person)s
             LEFT JOIN session ON session.host = host.id AND session.request_id = %(request_id)s
+            LEFT JOIN agent ON agent.name = %(account)s
         WHERE host.id = %(host)s
         """,  # noqa: S608
         host=host_id,
         person=name,
         request_id=request_id,
+        account=account,
         most_unapproved=limits.host_requests_per_hour,
     )
 

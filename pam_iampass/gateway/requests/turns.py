@@ -32,10 +32,12 @@ END_SECONDS = 15.0
 """The time after its deadline in which a request is ended: then its turn is over, whatever has become of it."""
 _LATELY = """FROM record
     WHERE record.person = session.person AND record.host = session.host_name
-        AND record.fields->>'outcome' IN ('approved', 'covered') AND record.at > greatest(
+        AND record.fields->>'outcome' IN ('approved', 'covered') AND NOT record.fields ? 'agent'
+        AND record.at > greatest(
             now() - interval '30 days', (SELECT joined_at FROM host WHERE host.name = session.host_name))"""
 FAMILIAR = f"EXISTS (SELECT {_LATELY})"
-"""Whether the person of a session has approved on its host lately, or had a login covered, since that has joined."""
+"""Whether the person of a session has approved on its host lately, or had a login covered, since that has joined. What
+they approve for accounts that act for them does not count."""
 _MOST_LOOKED_AT = 200
 """The number of approvals of a person on a host, from the last one back, whose origins are usual."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
@@ -161,6 +163,8 @@ async def recognized(
 ) -> Pending:
     """The login, with what is known of its host, its origin, and hosts on which that fails, if anything depends on it:
     something of this state, or (`at_once`) of the host's."""
+    if login.is_agents:
+        return login
     state = turns.state
     failing = state.hosts_failing(login)
     is_limited = state.wait_for_cap(limits, turns.now) or share_refusal(turns, login, limits)
@@ -199,15 +203,16 @@ def login_of(
     person: str, host: str, details: Mapping[str, str], session: object, moment: float, until: float
 ) -> Pending:
     """The login of a session on the host with this name, which waits from this moment on."""
+    agent = details.get("agent", "")
+    origin = origin_key(person, host, details.get("service"), details.get("remote"), details.get("asker", ""))
     return Pending(
-        origin=origin_key(
-            person, host, details.get("service"), details.get("remote"), details.get("asker", "")
-        ),
+        origin=throttle.key_of(person, "", agent) if agent else origin,
         ident=ident(host, session),
         began=moment,
         since=moment,
         until=until,
         host=host,
+        is_agents=bool(agent),
     )
 
 
@@ -220,7 +225,9 @@ def requests_of_host(turns: Turns, host: str, seconds: float) -> int:
 def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
     """The limits of a person over all hosts, for this login. On a host where the person has approved lately, a third
     more, and from where that was, another third: hosts that nobody uses, and logins from elsewhere, do not keep the
-    person out."""
+    person out. Accounts that act for the person share a limit of their own."""
+    if login.is_agents:
+        return replace(limits, requests_per_hour=limits.agents_requests_per_hour)
     more = _share(limits) * (login.is_familiar + login.is_usual)
     return replace(limits, requests_per_hour=limits.requests_per_hour + more)
 
@@ -228,8 +235,9 @@ def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
 def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
     """A login takes its turn, or waits for it. Neither an origin nor a host takes the place of all others. Another host
     can say that its logins come from where the person is: those of each take one place of the origin here. From a usual
-    origin, only the logins of this host from there take places, and those from other usual origins there."""
-    pending = turns.state.pending
+    origin, only the logins of this host from there take places, and those from other usual origins there. Logins of
+    accounts that act for the person take none of the person's own places."""
+    pending = [each for each in turns.state.pending if each.is_agents is login.is_agents]
     of_origin = [each for each in pending if each.origin == login.origin]
     places = sum(each.host == login.host for each in of_origin)
     if not login.is_usual:
@@ -250,7 +258,9 @@ def tried(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState 
 
 def share_refusal(turns: Turns, login: Pending, limits: LimitSettings) -> Refusal | None:
     """Why its host may not have the person asked for a login: one host gets a third of the requests of an hour, and a
-    usual origin there another one."""
+    usual origin there another one. Requests of accounts that act for the person are not among them."""
+    if login.is_agents:
+        return None
     share = _share(limits) * (1 + login.is_usual)
     own = {name: at for name, at in turns.state.requests.items() if name.partition(" ")[0] == login.host}
     wait = replace(turns.state, requests=own).wait_for_cap(
@@ -274,6 +284,11 @@ def holding(state: ThrottleState, login: Pending, until: float) -> ThrottleState
             replace(each, until=until) if each.ident == login.ident else each for each in state.pending
         ),
     )
+
+
+def is_withdrawn(turns: Turns, ident: str) -> bool:
+    """Whether the request of an account that acts for the person ends because the person has one of their own."""
+    return any(each.ident == ident and turns.state.is_withdrawn(each) for each in turns.state.pending)
 
 
 async def finish(
@@ -305,5 +320,5 @@ async def leave(connection: Connection, person: str, ident: str, *, failed: bool
         if login.ident == ident and not login.has_turn:
             state = throttle.left(turns.state, login, turns.now, failed=failed)
             if failed:
-                state = replace(state, requests={**state.requests, ident: turns.now})
+                state = throttle.counted(state, login, turns.now)
             await write(connection, turns, state)

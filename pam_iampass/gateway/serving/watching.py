@@ -64,6 +64,11 @@ _CANCELLED_AGAIN_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 """The time that the starts have which are under way when the gateway stops."""
 _FAILURES = (IampassError, DatabaseError, psycopg.Error, Tampered, ValueError)
+_WITHDRAWN = """(session.details ? 'agent' AND EXISTS (
+    SELECT FROM session AS own WHERE own.person = session.person AND own.state = 'queued' AND own.deadline > now()
+        AND NOT own.details ? 'agent'
+))"""
+"""Whether an account that acts for a person asks, and the person waits with a login of their own."""
 
 
 @contextlib.asynccontextmanager
@@ -179,7 +184,8 @@ async def _find_requests(gateway: Gateway, followed: Container[uuid.UUID]) -> li
         gateway.noted_requests.clear()
         for row in await many(
             connection,
-            "SELECT session.id, session.status, session.host = %s OR host.status = 'active' AS may_ask,"
+            f"SELECT session.id, session.status, (session.host = %s OR host.status = 'active') AND NOT {_WITHDRAWN}"  # noqa: S608
+            " AS may_ask,"
             # The clock of a server that was promoted may be behind.
             " greatest(extract(epoch FROM clock_timestamp() - began_at), 0)::float8 AS age"
             " FROM session LEFT JOIN host ON host.id = session.host"

@@ -13,6 +13,8 @@ CLI = Path(__file__).parents[3] / "pam_iampass/gateway/cli"
 
 #: Each function that can write, with the verb for which it does.
 WRITING = {
+    "agents.add_agent": "user add",
+    "agents.remove_agent": "user remove",
     "enroll.GatewayEnroller.record": "enroll --from",
     "init._make_tables": "init",
     "mailing.SendmailMailer.begin": "enroll --mail",
