@@ -144,8 +144,8 @@ def _reason(policy: GroupSettings, person: Person) -> str:
 async def show_access(
     gateway: Gateway, connection: Connection, actor: Actor, search: str, after: str, most: int
 ) -> tuple[list[AccessRow], bool]:
-    """`review` of at most this number of people after a name, who are `searched`, and of accounts that act for them; and
-    whether there are more. Names in rows that no gateway has written come first."""
+    """`review` of at most this number of people after a name, who are `searched`, and of accounts that act for them;
+    and whether there are more. Names in rows that no gateway has written come first."""
     roles = roles_for_all(actor, ACCESS)
     if not roles:
         return [], False
