@@ -117,7 +117,9 @@ class Administration:
             "requests_per_hour": agents.requests_per_hour,
             "seconds_until_next_request": round(state.wait_for_cap(agents, now, of_agents=True), 1),
         }
-        return {"user": name, **summary(state, settings.throttle, now), "agents": of_agents}
+        entry = settings.user_table().find(name)
+        own = agents if entry is not None and entry.acts_for else settings.throttle
+        return {"user": name, **summary(state, own, now), "agents": of_agents}
 
     def _throttle_clear(self, request: ControlRequest) -> None:
         name = request.text("user")

@@ -41,6 +41,7 @@ from pam_iampass.errors import (
 from pam_iampass.system import atomic_write, file_lock
 from pam_iampass.system.service_user import SERVICE_USER, reading_as, service_group
 from pam_iampass.system.trusted_folder import opened, shell_word, trusted_folder
+from pam_iampass.text import names
 
 NEW = ".new.yaml"
 """The file while it is written. Only the holder of the lock creates it: an existing one is left from a crash."""
@@ -94,6 +95,9 @@ class UserTableEditor:
         if fault is not None:
             what, remedy = fault
             raise EditRefused(f"{shown(name)} cannot act for {shown(owner)}: {what}", remedy)
+        if acting := sorted(each for each, found in report.entries.items() if found.acts_for == name):
+            what = f"{shown(name)} cannot act for {shown(owner)}: {names(acting)} would have no owner with a phone"
+            raise EditRefused(what, f"first: pam-iampass user add {acting[0]} --acts-for OWNER --replace")
         return self._add(name, entry, replace)
 
     def _add(self, name: str, entry: Entry, replace: bool) -> Path:

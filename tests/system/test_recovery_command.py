@@ -149,3 +149,8 @@ def test_a_quiet_person_is_shown_in_four_lines() -> None:
         "Requests in the last hour that were not approved: 0 of at most 30.\n"
         "Wrong recovery codes in the last hour: 0.\n"
     )
+
+
+def test_of_an_account_that_acts_for_a_person_its_own_limit_is_shown(machine: Installation) -> None:
+    machine.write_users("alice: token\nclaude: {acts_for: alice}\n")
+    assert "that were not approved: 0 of at most 10.\n" in told("throttle", "show", "claude")

@@ -186,6 +186,8 @@ def test_an_account_acts_for_a_user_and_is_named_and_denied_when_the_user_is_rem
     )
     assert 'already acts for "alice"' in user("add", "carol", "--token", "t", status=1)
     assert "itself acts for" in user("add", "dave", "--acts-for", "carol", status=1)
+    refused = user("add", "alice", "--acts-for", "bob", "--replace", status=1)
+    assert 'cannot act for "bob": carol would have no owner with a phone' in refused
     assert listed()["carol"]["acts_for"] == "alice"
     assert json.loads(user("show", "alice", "--json"))["acting_for_user"] == ["carol"]
     assert "whose phone approves its logins" in run_command("enroll", "carol").stderr
