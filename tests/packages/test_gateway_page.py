@@ -26,6 +26,7 @@ ANOTHER = "Another gateway"
 WHY = "Why can bob not log in?"
 WHO = "Who can log in where"
 ROLES = "Who administers"
+AGENTS = "Accounts that act for a person"
 LIMITS = "Limits"
 CODES = "Recovery codes"
 BYPASSES = "Bypasses"
@@ -286,6 +287,26 @@ def test_a_bypass_lets_in_who_has_lost_the_phone_at_the_very_next_login(
         gateway.run(command, "bypass", "end", user)
         enroll(gateway, phone, f"{command} enroll {user}")
         assert host.log_in(phone, user)
+
+
+def test_an_account_of_an_agent_acts_for_alice(
+    gateway: Booted, phone: Phone, hosts: list[Host], page: TypedPage
+) -> None:
+    hosts[0].machine.shell(
+        """
+        useradd --create-home --shell /bin/sh claude
+        install -d -m 700 -o claude -g claude /home/claude/.ssh
+        install -m 600 -o claude -g claude /root/key.pub /home/claude/.ssh/authorized_keys
+        """
+    )
+    cursor = hosts[0].machine.cursor()
+    assert not hosts[0].log_in(phone, "claude", "")
+    page.type(gateway, AGENTS, "pam-iampass-gateway user add claude")
+    assert hosts[0].log_in(phone, "claude")
+    page.type(gateway, AGENTS, "pam-iampass-gateway user remove claude")
+    assert not hosts[0].log_in(phone, "claude", "")
+    found = [outcome for outcome, *_ in outcomes(hosts[0].machine.journal_now(cursor))]
+    assert [found[0], found[1], found[-1]] == ["unlisted", "approved", "unlisted"]
 
 
 def test_the_log_says_who_logged_in_last_night(gateway: Booted, page: TypedPage) -> None:
