@@ -32,7 +32,8 @@ def opened(open_page: OpenPage, gateway: ScriptedGateway, path: str, **options: 
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/people", "/people/bob", "/now", "/hosts", f"/hosts/{NEW}", f"/hosts/{HOST}", "/log"]
+    "path",
+    ["/", "/people", "/people/bob", "/now", "/hosts", f"/hosts/{NEW}", f"/hosts/{HOST}", "/log", "/access"],
 )
 @pytest.mark.parametrize("has_rows", [True, False], ids=["full", "empty"])
 def test_it_breaks_no_rule_and_fits_on_a_small_screen(
