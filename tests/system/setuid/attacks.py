@@ -499,6 +499,11 @@ AROUND = {
             "test_a_command_of_doas_without_a_password_is_listed_with_its_line",
         ),
         Tested(
+            "`nopass` in doas.conf, where sudo asks for every command",
+            "`check` warns of it",
+            "test_a_command_of_doas_without_a_password_is_a_warning_where_sudo_asks_for_every_command",
+        ),
+        Tested(
             "polkit, whose PAM file is in /usr/lib/pam.d",
             "`check` lists it",
             "test_polkit_is_a_way_in_where_its_file_is_in_another_folder",
