@@ -1,4 +1,4 @@
-"""The pictures of the portal: a person's first page while something asks, and what a help desk does for them.
+"""The pictures of the portal: a person's first page while an agent asks, and what a help desk does for them.
 
 Of a fleet with real hosts and logins, in an isolated root of its own.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.browser.chromium import chromium
 from tests.browser.conftest import PATIENCE_MS
 from tests.browser.test_portal import Person
-from tests.browser.test_roads import Fleet, link_shown, operator, running_fleet, unfold, with_passkey
+from tests.browser.test_roads import USERS, Fleet, link_shown, operator, running_fleet, unfold, with_passkey
 from tests.support.gateway_machine import run_gateway
 from tests.support.installation import ROOT
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 IMAGES = ROOT / "docs/images"
+AGENT = "claude"
 MINE, PERSON = IMAGES / "portal-mine.png", IMAGES / "portal-person.png"
 
 
@@ -31,7 +33,7 @@ def make() -> None:
 
 
 def take(fleet: Fleet, browser: Browser, origin: str) -> None:
-    """Take the pictures: alice is logged in on web1 when somebody asks on bastion."""
+    """Take the pictures: alice is logged in on web1 when an agent that acts for her calls sudo there."""
 
     def new_person() -> Person:
         context = browser.new_context(viewport={"width": 1040, "height": 800})
@@ -44,22 +46,26 @@ def take(fleet: Fleet, browser: Browser, origin: str) -> None:
     dora.press("Make a link for a passkey")
     dora.sees("This link is valid once.")
     alice = with_passkey(fleet, new_person, link_shown(dora))
-    fleet.join("bastion.example")
-    run_gateway("host", "admit", "bastion.example")
-    fleet.ask_phone("bastion.example")
     terminal = fleet.ssh("alice", "web1.example")
     fleet.sandbox.approve(fleet.rings())
     terminal.expect_exact("web1$ ")
-    other = fleet.ssh("alice", "bastion.example")
-    fleet.rings()
-    alice.open("/")
-    alice.sees("the phone is ringing")
-    photograph(alice, MINE)
-    dora.open("/people/alice")
-    unfold(dora, "Ring to verify a caller")
-    photograph(dora, PERSON)
-    for each in (other, terminal):
-        each.kill()
+    run_gateway("user", "add", AGENT, "--acts-for", "alice", "--group", "staff")
+    fleet.on("web1.example", "sh", "-c", f"echo '{AGENT} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/agent")
+    fleet.on("web1.example", "env", "SUDO_USER=erin", "pam-iampass", "setup", "sudo", "--always", "--force")
+    command = ("runuser", "-u", AGENT, "--", "sudo", "-n", "systemctl", "restart", "nginx")
+    with ThreadPoolExecutor(1) as running:
+        # It is asked 30 s after a request of hers at the earliest.
+        agents = running.submit(fleet.hosts["web1.example"].run, *command)
+        asked = fleet.rings()
+        alice.open("/")
+        alice.sees("the phone is ringing")
+        photograph(alice, MINE)
+        dora.open("/people/alice")
+        unfold(dora, "Ring to verify a caller")
+        photograph(dora, PERSON)
+        fleet.sandbox.deny(asked)
+        agents.result()
+    terminal.kill()
 
 
 def photograph(person: Person, path: Path) -> None:
@@ -70,7 +76,7 @@ def photograph(person: Person, path: Path) -> None:
 def main() -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener, chromium() as browser:
         origin = f"http://localhost:{listener.getsockname()[1]}"
-        with running_fleet(listener, origin) as fleet:
+        with running_fleet(listener, origin, users=(*USERS, AGENT)) as fleet:
             take(fleet, browser, origin)
 
 

@@ -112,14 +112,17 @@ def origin(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def running_fleet(listener: socket.socket, origin: str, settings: str = "") -> Iterator[Fleet]:
-    """The fleet, with its portal at a socket. web1 has joined, bastion has not. `settings` are lines of portal.yaml."""
+def running_fleet(
+    listener: socket.socket, origin: str, settings: str = "", users: tuple[str, ...] = USERS
+) -> Iterator[Fleet]:
+    """The fleet, with its portal at a socket. web1 has joined, bastion has not. `settings` are lines of portal.yaml;
+    `users` have accounts on the hosts."""
     machine = Installation()
-    for user in USERS:
+    for user in users:
         machine.add_user(user, PASSWORD)
     with contextlib.ExitStack() as running:
         running.enter_context(Journald())
-        hosts = running.enter_context(running_hosts(HOSTS, USERS, GATEWAY))
+        hosts = running.enter_context(running_hosts(HOSTS, users, GATEWAY))
         _, sandbox = running.enter_context(initialised(SETTINGS.replace("ORIGIN", origin), GATEWAY))
         running.enter_context(serving(subprocess.DEVNULL))
         running.enter_context(showing(listener, origin, settings))
