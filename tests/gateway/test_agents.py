@@ -24,7 +24,7 @@ from pam_iampass.gateway.people.people import PersonStatus
 from pam_iampass.gateway.requests import turns
 from pam_iampass.gateway.requests.sessions import State
 from pam_iampass.gateway.sign_in.actors import ActRefused
-from pam_iampass.login.throttle import AFTER_OWN
+from pam_iampass.login.throttle import AFTER_OWN, MOST_PENDING
 from tests.gateway.test_acts import ROOT
 from tests.gateway.test_acts_socket import folder, with_portal
 from tests.gateway.test_bypasses import bypass
@@ -333,16 +333,18 @@ def test_a_login_of_the_owner_withdraws_the_request_of_the_account(
 def test_a_login_of_the_owner_does_not_wait_for_those_of_accounts_that_wait(
     running: RunningGateway, sandbox: Sandbox
 ) -> None:
-    let(running, logins_at_once=2)
+    places = MOST_PENDING // 3  # of one host
+    let(running, logins_at_once=places)
     first = ask(running, HOST)
+    for _ in range(places - 1):
+        assert ask(running, HOST, "claude")["queued"] is True
+    assert ask(running, HOST, "robot")["queued"] is True
     for name in ("claude", "robot"):
-        for _ in range(2):
-            assert ask(running, HOST, name)["queued"] is True
         assert ask(running, HOST, name)["reason"] == "AT_CAPACITY"
     second = ask(running, HOST)
     assert decided(running, sandbox, first) == "active"
     assert decided(running, sandbox, second) == "active"
-    assert in_line(running) == 4
+    assert in_line(running) == places
 
 
 def test_none_begins_right_after_a_request_of_the_owner(running: RunningGateway, sandbox: Sandbox) -> None:
