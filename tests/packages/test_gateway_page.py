@@ -303,7 +303,7 @@ def test_an_account_of_an_agent_acts_for_alice(
     assert not hosts[0].log_in(phone, "claude", "")
     page.type(gateway, AGENTS, "pam-iampass-gateway user add claude")
     assert hosts[0].log_in(phone, "claude")
-    page.type(gateway, AGENTS, "pam-iampass-gateway user remove claude")
+    gateway.shell(f"{page.command(AGENTS, 'pam-iampass-gateway user remove claude')} --yes")
     assert not hosts[0].log_in(phone, "claude", "")
     found = [outcome for outcome, *_ in outcomes(hosts[0].machine.journal_now(cursor))]
     assert [found[0], found[1], found[-1]] == ["unlisted", "approved", "unlisted"]
