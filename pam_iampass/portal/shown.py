@@ -16,7 +16,17 @@ from markupsafe import Markup
 
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
 from pam_iampass.portal.offers import OFFERS
-from pam_iampass.portal.words import ASKERS, ENTRIES, HELPDESK, OUTCOMES, STATES, purpose, reason, told
+from pam_iampass.portal.words import (
+    ASKERS,
+    ENTRIES,
+    HELPDESK,
+    HOST_MEANS,
+    OUTCOMES,
+    STATES,
+    purpose,
+    reason,
+    told,
+)
 from pam_iampass.text import clean
 
 _LONGEST = 2000
@@ -45,7 +55,7 @@ def environment(folder: Path) -> Environment:
     )
     made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment, "name": name}
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
-    made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK}
+    made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK, "HOST_MEANS": HOST_MEANS}
     made.globals |= {"purpose": purpose, "reason": reason, "told": told}
     made.globals["how_to_use_codes"] = HOW_TO_USE_CODES
     return made

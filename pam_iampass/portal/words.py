@@ -161,6 +161,14 @@ STATES: Mapping[str, tuple[str, str]] = {
     "tampered": ("changed from outside", "no"),
 }
 """The same for sessions, hosts and people. What is active needs no word."""
+HOST_MEANS: Mapping[str, str] = {
+    "stopped": "The gateway rejects new requests of this host, because several people denied its requests. Find out "
+    "why before you resume the host. Open logins continue.",
+    "suspended": "Nobody can log in here by phone until an administrator resumes the host.",
+    "silent": "The gateway has heard nothing from this host for a day or longer. Check that the host runs and reaches "
+    "the gateway.",
+}
+"""What follows for a host in such a state, and what to do."""
 ENTRIES: Mapping[str, str] = {
     **{name: act.declared.entry for name, act in DECLARED.items()},
     "agent_add": "account acts for a person",

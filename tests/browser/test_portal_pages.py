@@ -130,6 +130,39 @@ def test_no_word_of_a_name_is_torn_and_ten_logins_fit_on_a_small_screen(
         assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), width
 
 
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        ({"url": f"https://portal.internal.example.com/link#{TOKEN}", "ends_at": None}, "/link#"),
+        ({"codes": ["abcd-efgh-jkmn"]}, "PreferredAuthentications="),
+    ],
+)
+def test_no_result_is_wider_than_a_small_screen(
+    gateway: ScriptedGateway, open_page: OpenPage, result: dict[str, Any], shown: str
+) -> None:
+    gateway.rings, gateway.rows["sessions"] = (), [login("1")]
+    gateway.result = {"ended": 1, "errors": 0, **result}
+    page = opened(open_page, gateway, "/", viewport=SMALL)
+    act = "code_for_lost_phone" if "codes" in result else "session_end"
+    page.locator("#logins summary", has_text="End this login").click()
+    page.route("**/act/session_end", lambda route: route.continue_(url=f"{gateway.url}/act/{act}"))
+    page.get_by_role("button", name="End", exact=True).click()
+    code = page.locator(".sheet code", has_text=shown)
+    expect(code).to_be_visible()
+    right = "(element) => element.getBoundingClientRect().right"
+    assert code.evaluate(right) < page.locator(".sheet").evaluate(right) <= SMALL["width"]
+    assert page.locator("html").evaluate("(html) => html.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("path", ["/now", "/log"])
+def test_a_list_does_not_touch_the_line_above_it(
+    gateway: ScriptedGateway, open_page: OpenPage, path: str
+) -> None:
+    rows = opened(open_page, gateway, path).locator("section > .following + .rows")
+    gap = "(rows) => rows.getBoundingClientRect().top - rows.previousElementSibling.getBoundingClientRect().bottom"
+    assert rows.evaluate(gap) >= 8
+
+
 def test_on_a_small_screen_ten_logins_hide_neither_what_ends_them_nor_the_phone(
     gateway: ScriptedGateway, open_page: OpenPage
 ) -> None:

@@ -654,6 +654,13 @@ def test_whether_a_caller_was_verified_is_the_title_in_words_colour_and_sign(
     shown = gateway.act("phone_verify", person="bob")
     assert shown.words.startswith(f"{title} · IAMPASS")
     assert shown.all("h1", "class") == [look]
+    assert re.search(r"\. For bob · \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", shown.words), (
+        "whose phone answered, and when, is said first: a help desk has several calls"
+    )
+    gateway.repeated = True
+    shown = gateway.act("phone_verify", person="bob")
+    gateway.repeated = False
+    assert "For bobYou sent this twice." in shown.words, "an old answer gets no new time"
 
 
 def test_a_caller_who_approved_on_the_phone_is_marked_on_their_page_and_in_the_records(
@@ -661,12 +668,45 @@ def test_a_caller_who_approved_on_the_phone_is_marked_on_their_page_and_in_the_r
 ) -> None:
     gateway.roles = ("helpdesk",)
     marked = "approved on the phone at 2026-12-03 10:31 UTC"
-    assert marked not in gateway.get("/people/bob").words
+    unverified = "Callernot verified by you in the last 10 minutes"
+    shown = gateway.get("/people/bob").words
+    assert (marked in shown, unverified in shown) == (False, True)
     at = {"caller_verified": "2026-12-03T10:31:05+00:00"}
     gateway.rows["people"] = [{**row, **at} for row in ROWS["people"]]
-    assert f"Caller{marked}" in gateway.get("/people/bob").words
+    shown = gateway.get("/people/bob").words
+    assert (f"Caller{marked}" in shown, unverified in shown) == (True, False)
     gateway.rows["records"] = [{**row, **at} for row in ROWS["records"] if row["kind"] == "act"]
     assert f"; the caller {marked}" in gateway.get("/log").words
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"status": "stopped"}, "because several people denied its requests"),
+        ({"status": "suspended"}, "Nobody can log in here by phone until"),
+        ({"seen_within_a_day": False}, "heard nothing from this host for a day"),
+    ],
+)
+def test_the_page_of_a_host_says_what_its_state_means(
+    gateway: ScriptedGateway, row: Mapping[str, Any], says: str
+) -> None:
+    gateway.roles = ("auditor",)
+    assert _is_hidden("means", gateway.get(f"/hosts/{HOST}")), "as long as all is well"
+    gateway.rows["hosts"] = [{**ROWS["hosts"][0], **row}]
+    shown = gateway.get(f"/hosts/{HOST}")
+    assert says in shown.words
+    assert not _is_hidden("means", shown)
+
+
+def _is_hidden(id: str, shown: Shown) -> bool:
+    return any("hidden" in each for _, each in shown.elements if each.get("id") == id)
+
+
+def test_no_two_things_are_read_as_one(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+    assert "waits for admission · slowed down" in gateway.get("/hosts").words
+    plot = gateway.get("/log").words
+    assert ("1 denied up to" in plot, "highest bar: 6 now" in plot) == (False, True)
 
 
 def test_the_code_for_a_lost_phone_is_shown_with_how_to_use_it_and_where(gateway: ScriptedGateway) -> None:
