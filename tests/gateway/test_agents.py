@@ -427,6 +427,17 @@ def test_a_row_that_was_deleted_is_missed(running: RunningGateway) -> None:
     assert running.transaction(people.names).are_missing
 
 
+def test_an_old_row_that_was_put_back_beside_a_person_of_that_name_is_noticed(
+    running: RunningGateway,
+) -> None:
+    running.rows("CREATE TABLE old AS SELECT * FROM agent WHERE name = 'claude'")
+    removed_account(running)
+    running.add_person("claude", "token-of-claude", ("web",))
+    assert not running.transaction(people.names).are_missing
+    running.rows("INSERT INTO agent SELECT * FROM old")
+    assert running.transaction(people.names).are_missing
+
+
 def test_a_row_that_was_added_and_removed_is_not_missed(running: RunningGateway) -> None:
     removed_account(running)
     assert not running.transaction(people.names).are_missing

@@ -581,6 +581,30 @@ def test_whoever_deletes_the_row_of_a_person_in_the_database_has_no_link_sent_to
     assert place.sent == []
 
 
+def test_an_old_row_of_an_account_that_was_put_back_takes_nothing_from_the_person_of_that_name(
+    place: Place,
+) -> None:
+    place.said("user", "add", "zoe")
+    place.said("user", "add", "bob", "--acts-for", "zoe")
+    assert (place.sync()["joining"], place.names) == (["alice"], ["alice", "zoe"])
+    place.rows("CREATE TABLE old AS SELECT * FROM agent")
+    place.said("user", "remove", "bob", "--yes")
+    assert place.sync()["joining"] == ["bob"]
+    before = place.people()
+    place.rows("INSERT INTO agent SELECT * FROM old")
+    found = place.sync(status=1)
+    assert (found["leaving"], len(found["problems"])) == ([], 1)
+    assert place.people() == before
+
+
+def test_a_row_of_an_account_that_no_gateway_has_written_adds_nobody_at_iampass(place: Place) -> None:
+    place.said("user", "add", "zoe")
+    place.said("user", "add", "bob", "--acts-for", "zoe")
+    place.rows("UPDATE agent SET groups = '{root}'")
+    assert place.sync()["joining"] == ["alice"]
+    assert len(place.sandbox.users) == 2
+
+
 def test_a_person_whose_row_was_changed_in_the_database_is_missing_once_it_is_removed(place: Place) -> None:
     place.sync()
     place.rows("UPDATE person SET groups = '{root}' WHERE name = 'alice'")

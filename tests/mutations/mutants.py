@@ -1631,9 +1631,21 @@ MUTANTS = {
         ),
         Mutant(
             "a person whose row was deleted in the database joins anew, without the report of a lost phone",
-            'return Names(found, _fleet(gateway, row)["people"] != _digest_of(gateway, found))',
-            "return Names(found, False)",
+            'return Names(frozenset(found), digest, _fleet(gateway, row)["people"] != digest)',
+            "return Names(frozenset(found), digest, False)",
             "test_whoever_deletes_the_row_of_a_person_in_the_database_has_no_link_sent_to_a_lost_phone",
+        ),
+        Mutant(
+            "an old row of an account that acts for somebody, put back in the database, removes the person of that name",
+            "if name not in here and answer.entries.pop(name, None) is not None:",
+            "if answer.entries.pop(name, None) is not None:",
+            "test_an_old_row_of_an_account_that_was_put_back_takes_nothing_from_the_person_of_that_name",
+        ),
+        Mutant(
+            "nobody notices that an old row of an account was put back beside the person of that name",
+            'found = [] if row is None else row.pop("names")',
+            'found = set() if row is None else set(row.pop("names"))',
+            "test_an_old_row_that_was_put_back_beside_a_person_of_that_name_is_noticed",
         ),
     ),
     "A dump of the gateway's database is root's alone, takes no disk, and replaces no newer one": (

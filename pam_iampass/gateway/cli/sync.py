@@ -90,10 +90,12 @@ def sync(
             moment = await now(connection)
             everybody, tampered = await people.listing(inner, connection)
             names = await people.names(inner, connection)
-            acting, _ = await agents.listing(inner, connection)
-            for agent in acting:  # no person has the name of such an account
-                if answer.entries.pop(agent.name, None) is not None:
-                    answer.notes.append(f"{shown(agent.name)} acts for a person here, and is left alone")
+            acting, tampered_agents = await agents.listing(inner, connection)
+            # No person gets the name of such an account. Whoever is one already stays: the row is an old one.
+            here = {person.name for person in everybody}.union(tampered)
+            for name in (*(agent.name for agent in acting), *tampered_agents):
+                if name not in here and answer.entries.pop(name, None) is not None:
+                    answer.notes.append(f"{shown(name)} acts for a person here, and is left alone")
             plan = directory.plan(answer, everybody, tampered, moment, settings.grace)
             return plan, moment, names.are_missing
 

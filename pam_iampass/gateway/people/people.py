@@ -326,8 +326,10 @@ class Names:
 
     found: frozenset[str]
     """Also those of rows that do not count."""
+    digest: bytes
+    """Of the names in all rows: one that a person and an account have, since an old row was put back, is in it twice."""
     are_missing: bool
-    """Whether they are not all the names that were added and not removed."""
+    """Whether they are not exactly the names that were added and not removed."""
 
 
 async def names(gateway: Gateway, connection: Connection) -> Names:
@@ -336,13 +338,14 @@ async def names(gateway: Gateway, connection: Connection) -> Names:
     connection.later(LOCK_FLEET)
     those = "SELECT name FROM person UNION ALL SELECT name FROM agent"
     row = await one(connection, f"SELECT *, ARRAY({those}) AS names FROM fleet")  # noqa: S608
-    found = frozenset(() if row is None else row.pop("names"))
-    return Names(found, _fleet(gateway, row)["people"] != _digest_of(gateway, found))
+    found = [] if row is None else row.pop("names")
+    digest = _digest_of(gateway, found)
+    return Names(frozenset(found), digest, _fleet(gateway, row)["people"] != digest)
 
 
 async def accept_missing(gateway: Gateway, connection: Connection) -> None:
     """Take the names that are there for those of all people who were added and not removed. Raises Tampered."""
-    digest = _digest_of(gateway, (await names(gateway, connection)).found)
+    digest = (await names(gateway, connection)).digest
     fleet = _fleet(gateway, await one(connection, "SELECT * FROM fleet"))
     await replace(connection, "fleet", "id", gateway.keys.sealed("fleet", {**fleet, "people": digest}))
 
