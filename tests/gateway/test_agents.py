@@ -30,6 +30,7 @@ from tests.gateway.test_acts_socket import folder, with_portal
 from tests.gateway.test_bypasses import bypass
 from tests.gateway.test_codes import answer as redeem
 from tests.gateway.test_codes import left, new_codes
+from tests.gateway.test_eligibility import told as told_beforehand
 from tests.gateway.test_rings import until as until_asked
 from tests.gateway.test_turns import OTHER, ask, at, in_line, ringing, told_of_another, until
 from tests.support.acts_socket import RunningActs, signed_in
@@ -246,6 +247,25 @@ def test_neither_is_an_account_a_second_person_nor_its_owner_one_for_it(
     assert not sandbox.sessions
     begun = ask(running, HOST, "bob", asker="claude")
     assert (running.session(begun).person, running.session(begun).agent) == ("bob", "")
+
+
+@pytest.mark.parametrize(
+    ("happens", "told"),
+    [
+        (lambda _: None, {"may": True, "phone": True}),
+        *(
+            (each, {"may": False})
+            for each in (no_web, removed_owner, another_owner, leaving_owner, other_group)
+        ),
+        (tampered("groups", "'{web,db}'"), {"may": False}),
+        (tampered("person", "'bob'"), {"may": False}),
+    ],
+)
+def test_setup_on_a_host_hears_whether_an_account_may_log_in_there(
+    running: RunningGateway, happens: Change, told: Any
+) -> None:
+    happens(running)
+    assert told_beforehand(HostCaller(running), "claude", "x") == {"claude": told, "x": {"may": False}}
 
 
 # What does not count for an account

@@ -1080,6 +1080,12 @@ MUTANTS = {
             "test_an_account_is_denied_if_it_or_its_owner_may_not_log_in_there[other_group-NOT_ON_THIS_HOST]",
         ),
         Mutant(
+            "setup on a host hears that an account may log in that acts for an earlier person of that name",
+            "if agent is not None and agents.why_not(gateway, agent, person, host) is None:",
+            "if agent is not None:",
+            "test_setup_on_a_host_hears_whether_an_account_may_log_in_there[another_owner-told3]",
+        ),
+        Mutant(
             "it counts as its owner once its row is found",
             "person = agents.why_not(gateway, agent, person, host) or person",
             "pass",
@@ -1636,7 +1642,7 @@ MUTANTS = {
             "test_whoever_deletes_the_row_of_a_person_in_the_database_has_no_link_sent_to_a_lost_phone",
         ),
         Mutant(
-            "an old row of an account that acts for somebody, put back in the database, removes the person of that name",
+            "an old row of an account, put back in the database, removes the person of that name",
             "if name not in here and answer.entries.pop(name, None) is not None:",
             "if answer.entries.pop(name, None) is not None:",
             "test_an_old_row_of_an_account_that_was_put_back_takes_nothing_from_the_person_of_that_name",

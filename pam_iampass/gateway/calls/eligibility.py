@@ -7,7 +7,7 @@ the database finds neither. Names of its own people could be guessed. So calls a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from pam_iampass.client.errors import Declined, IampassError, NotFound
 from pam_iampass.client.status import ManagementAPIResult
@@ -23,7 +23,7 @@ from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.calls.service import signed_by_host, unavailable, unless_restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
-from pam_iampass.gateway.people import people
+from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.people import Person, PersonStatus
 from pam_iampass.gateway.requests import asked_start
 from pam_iampass.server.http import Route
@@ -56,9 +56,9 @@ async def answer(gateway: Gateway, request: IncomingRequest) -> Reply:
         return unavailable(error)
     if isinstance(found, RefusedRequest):
         raise found
-    phones = await _ask_for_phones(gateway, found)
+    phones = await _ask_for_phones(gateway, {person.name: person for person in found.values()}.values())
     told: dict[str, dict[str, bool | None]] = {name: {"may": False} for name in names}
-    told.update({person.name: {"may": True, "phone": phones.get(person.name)} for person in found})
+    told.update({name: {"may": True, "phone": phones.get(person.name)} for name, person in found.items()})
     return Reply.of({"people": told})
 
 
@@ -74,9 +74,9 @@ def _names(request: IncomingRequest) -> Sequence[str]:
 
 async def _find_allowed_people(
     gateway: Gateway, connection: Connection, host: Host, machine: str | None, names: Sequence[str]
-) -> list[Person] | RefusedRequest:
-    """The people of these names who may log in to the host, or why it is told nothing; in both cases what is written
-    is to be committed. This transaction locks the host's row."""
+) -> Mapping[str, Person] | RefusedRequest:
+    """Whose phones approve the logins of those of these names who may log in to the host, or why it is told nothing; in
+    both cases what is written is to be committed. This transaction locks the host's row."""
     if host.status is not HostStatus.ACTIVE:
         waits = host.status is HostStatus.WAITING
         return _refused(Reason.HOST_NOT_ADMITTED if waits else Reason.HOST_SUSPENDED)
@@ -105,33 +105,43 @@ def _refused(reason: Reason) -> RefusedRequest:
 
 async def _find_people(
     gateway: Gateway, connection: Connection, host: Host, names: Sequence[str]
-) -> list[Person]:
-    """The people of these names who may log in. A row of another person is not even read: how long that takes would
-    say that there is one."""
+) -> Mapping[str, Person]:
+    """The people of these names who may log in, and the owners of accounts that may. A row of another person or account
+    is not even read: how long that takes would say that there is one."""
     policy = gateway.settings.policy_of(host.group)
     if policy is None:
-        return []
-    found = []
+        return {}
+    admitted = "(%(everybody)s OR {0}.groups && %(groups)s)".format
+    found = {}
     for row in await many(
         connection,
-        "SELECT * FROM person WHERE name = ANY(%(names)s) AND status = %(active)s"
-        " AND (%(everybody)s OR groups && %(groups)s)",
+        'SELECT NULL AS "person:", person.*, NULL AS "agent:", agent.* FROM person'  # noqa: S608 - constants
+        " LEFT JOIN agent ON agent.person = person.name AND agent.name = ANY(%(names)s)"
+        f" AND {admitted('agent')} WHERE (person.name = ANY(%(names)s) OR agent.name IS NOT NULL)"
+        f" AND person.status = %(active)s AND {admitted('person')}",
         names=[name for name in names if person_name_error(name) is None],
         active=PersonStatus.ACTIVE.value,
         everybody=policy.everybody,
         groups=list(policy.people),
     ):
+        owner = row["person"]["name"]
         try:
-            person = people.from_row(gateway, row)
+            person = people.from_row(gateway, row["person"])
         except Tampered as error:
-            await records.alert(connection, host.name, str(error), person=row["name"])
+            await records.alert(connection, host.name, str(error), person=owner)
             continue
-        if person.active and policy.admits(person.groups):
-            found.append(person)
+        if not (person.active and policy.admits(person.groups)):
+            continue
+        if owner in names:
+            found[owner] = person
+        name = row["agent"]["name"]
+        agent = None if name is None else await agents.verified(gateway, connection, row["agent"], name, host)
+        if agent is not None and agents.why_not(gateway, agent, person, host) is None:
+            found.setdefault(agent.name, person)
     return found
 
 
-async def _ask_for_phones(gateway: Gateway, found: Sequence[Person]) -> dict[str, bool]:
+async def _ask_for_phones(gateway: Gateway, found: Collection[Person]) -> dict[str, bool]:
     """Which of these people have a phone, as far as IAMPASS says so in time."""
     phones: dict[str, bool] = {}
 

@@ -327,7 +327,7 @@ class Names:
     found: frozenset[str]
     """Also those of rows that do not count."""
     digest: bytes
-    """Of the names in all rows: one that a person and an account have, since an old row was put back, is in it twice."""
+    """Of the names in all rows: one that a person and an account have, since an old row is back, is in it twice."""
     are_missing: bool
     """Whether they are not exactly the names that were added and not removed."""
 
