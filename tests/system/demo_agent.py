@@ -40,9 +40,9 @@ def play(
     with asking("sudo", choice="always"), RunningAgent(), running_enforcer():
         for sandbox.auto, outcome in ANSWERS.items():
             cursor = journald.cursor()
-            owner = as_user(OWNER, "sh", "-c", "echo ready; read line")
-            owner.expect_exact("ready")
-            device = f"/proc/{owner.process.pid}/fd/0"
+            owner = as_user(OWNER, "sh", "-c", "tty; read line")
+            owner.expect("/dev/pts/[0-9]+")
+            device = owner.match.group()
             shutil.chown(device, OWNER)
             os.chmod(device, 0o620)  # it takes messages, as after a login
             show([f"{AGENT}$ {' '.join(COMMAND)}"])
