@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Callable
 
 from pam_iampass import __version__
@@ -111,7 +110,7 @@ class Administration:
     def _throttle_show(self, request: ControlRequest) -> dict[str, Any]:
         name, settings = request.text("user"), load(request.text("config"))
         state, now = self._state.throttle.state(name), since_boot()
-        agents = replace(settings.throttle, requests_per_hour=settings.agents.requests_per_hour)
+        agents = settings.agents_throttle
         of_agents = {
             "requests_in_the_last_hour": len(state.of_agents),
             "requests_per_hour": agents.requests_per_hour,

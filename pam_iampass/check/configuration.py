@@ -318,8 +318,7 @@ def _exempt_agents(found: settings.Settings, users: user_table.TableReport) -> I
                 through = f" through {service}" if service else ""
                 what = f"names a person, and {reasons[service]}: logins of this account{through} are denied"
                 remedy = f"delete the exemption, or the entry of {name}"
-                key, kind = f"{name}.acts_for", user_table.CANNOT_ACT
-                yield Problem(*users.places[name], key, what, remedy, kind=kind)
+                yield user_table.cannot_act(name, *users.places[name], what, remedy)
 
 
 def _services(

@@ -13,11 +13,11 @@ from pathlib import Path
 from pam_iampass.agent.control import ask
 from pam_iampass.config import settings, user_table
 from pam_iampass.config.user_table import (
-    CANNOT_ACT,
     LONGEST_FILE_NAME,
     Entry,
     TableReport,
     UserTable,
+    cannot_act,
     file_name,
     folder_of,
     owner_fault,
@@ -278,8 +278,7 @@ class _StatusResolver:
         if fault is None:
             return ""
         file, line = place or (None, None)
-        what, remedy = fault
-        problem = Problem(file, line, f"{name}.acts_for", what, remedy, kind=CANNOT_ACT)
+        problem = cannot_act(name, file, line, *fault)
         self.problems.append(problem)
         return str(problem)
 

@@ -155,7 +155,10 @@ def account(name: str) -> str | None:
 
 def entry_of(name: str, config: Path = Path(DEFAULT_PATH)) -> user_table.Entry | None:
     """The entry of a name in the user table; None if there is none, or if it cannot be read."""
-    users = settings.check(config, readers=config_readers()).users
+    return _entry(name, settings.check(config, readers=config_readers()).users)
+
+
+def _entry(name: str, users: Path | None) -> user_table.Entry | None:
     with suppress(PamIampassError):
         return None if users is None else user_table.UserTable(users).find(name)
     return None
@@ -172,7 +175,7 @@ def person(name: str, config: Path = Path(DEFAULT_PATH)) -> str:
     read = settings.check(config, readers=config_readers())
     if read.settings is not None and read.settings.gateways and not name_error(name):
         return name  # the gateway's people need no account here
-    if entry_of(name, config) is not None:
+    if _entry(name, read.users) is not None:
         return name
     raise click.ClickException(f"{shown(name)} is not an account of this machine, and not in the user table")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -575,13 +575,9 @@ def _with_agents(results: Sequence[Removed], config: Path) -> list[Removed]:
     return [replace(one, agents=agents.get(one.name, ()) if one.name in gone else ()) for one in results]
 
 
-def agents_of(config: Path) -> dict[str, tuple[str, ...]]:
+def agents_of(config: Path) -> Mapping[str, tuple[str, ...]]:
     """The accounts that act for each user. Raises EditRefused."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name, entry in sorted(user_table.check(table_path(config), optional=True).entries.items()):
-        if entry.acts_for:
-            found[entry.acts_for] = (*found.get(entry.acts_for, ()), name)
-    return found
+    return user_table.check(table_path(config), optional=True).acting
 
 
 def _finish(results: list[Removed], quiet: bool) -> bool:

@@ -171,6 +171,11 @@ class Settings:
     files: tuple[Path, ...]
     """The files that the settings were read from: if one changes, the settings are outdated."""
 
+    @property
+    def agents_throttle(self) -> ThrottleSettings:
+        """The limits on requests of accounts that act for a user."""
+        return replace(self.throttle, requests_per_hour=self.agents.requests_per_hour)
+
     def user_table(self, owner: int = 0) -> UserTable:
         """The user table; nobody needs to be in it on a host of a gateway, where it may be missing."""
         shared = self.shared_accounts or any(one.approver is Approver.KEY for one in self.services.values())

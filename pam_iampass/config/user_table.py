@@ -132,7 +132,8 @@ def owner_fault(name: str, entry: Entry, owner: Entry | None, *, joined: bool) -
     return None
 
 
-def _cannot_act(name: str, file: Path, line: int | None, what: str, remedy: str) -> Problem:
+def cannot_act(name: str, file: Path | None, line: int | None, what: str, remedy: str) -> Problem:
+    """The problem of an account whose logins are denied because it cannot act for a person."""
     return Problem(file, line, f"{name}.acts_for", what, remedy, kind=CANNOT_ACT)
 
 
@@ -196,7 +197,7 @@ class UserTable:
         fault = owner_fault(name, entry, self.find(entry.acts_for), joined=self._joined)
         if fault is not None:
             file, table = self._file_of(name)
-            raise WrongOwner([_cannot_act(name, file, table.lines.get(name), *fault)])
+            raise WrongOwner([cannot_act(name, file, table.lines.get(name), *fault)])
         return entry.acts_for
 
     def people(self, key: AcceptedKey) -> frozenset[str]:
@@ -472,6 +473,15 @@ class TableReport:
     broken: tuple[Problem, ...]
     """The problems that make a file unusable."""
 
+    @property
+    def acting(self) -> Mapping[str, tuple[str, ...]]:
+        """The accounts that act for each person, by name."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, entry in sorted(self.entries.items()):
+            if entry.acts_for:
+                found[entry.acts_for] = (*found.get(entry.acts_for, ()), name)
+        return found
+
 
 def check(users: Path, *, owner: int = 0, optional: bool = False, joined: bool = False) -> TableReport:
     """Read every file of the table. The arguments are as for `UserTable`. Raises nothing."""
@@ -579,7 +589,7 @@ class _TableCheck:
             if entry.acts_for:
                 fault = owner_fault(user, entry, self.entries.get(entry.acts_for), joined=joined)
                 if fault is not None:
-                    self.problems.append(_cannot_act(user, *self.places[user], *fault))
+                    self.problems.append(cannot_act(user, *self.places[user], *fault))
 
     def _warn(self, file: Path, line: int | None, key: str, what: str, remedy: str) -> None:
         self.problems.append(Problem(file, line, key, what, remedy, Severity.WARNING))

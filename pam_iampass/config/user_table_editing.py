@@ -95,7 +95,7 @@ class UserTableEditor:
         if fault is not None:
             what, remedy = fault
             raise EditRefused(f"{shown(name)} cannot act for {shown(owner)}: {what}", remedy)
-        if acting := sorted(each for each, found in report.entries.items() if found.acts_for == name):
+        if acting := report.acting.get(name):
             what = f"{shown(name)} cannot act for {shown(owner)}: {names(acting)} would have no owner with a phone"
             raise EditRefused(what, f"first: pam-iampass user add {acting[0]} --acts-for OWNER --replace")
         return self._add(name, entry, replace)

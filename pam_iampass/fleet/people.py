@@ -49,8 +49,8 @@ class _Described(OfReadPerson):
 @act("user_change", "person changed", record="what has changed; of groups, from which to which")
 @dataclass(frozen=True)
 class ChangePerson(_Described):
-    """Replace the groups, the name for the app and the phone number of a person, unless somebody has changed the person
-    since `changed_at`. Only `user sync` changes people of the directory (`by_directory`), and it changes nobody
+    """Replace the groups, the name for the app and the phone number of a person, unless the person was changed since
+    `changed_at`. Only `user sync` changes people of the directory (`by_directory`), and it changes nobody
     else."""
 
     by_directory: Annotated[bool, flag] = False

@@ -148,6 +148,9 @@ class VerifyCaller(OfPerson[Verified]):
 
 # Views
 
+ASKS = ("asked", "waits")
+"""The states of sessions that are requests, and not over."""
+
 
 class SessionRow(TypedDict, total=False):
     """A session that is open, or a login that waits for its turn or for an answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Callable, TypeVar
 
 from pam_iampass.client import AuthenticationAPI, Deadline, Gateways, ManagementAPI, Transport
@@ -196,8 +196,7 @@ class ApprovalRequired(AskedLogin):
     @property
     def limits(self) -> ThrottleSettings:
         """The limits on the requests to the phone."""
-        limits, agents = self.settings.throttle, self.settings.agents
-        return replace(limits, requests_per_hour=agents.requests_per_hour) if self.asks_owner else limits
+        return self.settings.agents_throttle if self.asks_owner else self.settings.throttle
 
     @property
     def counted(self) -> str:

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from pam_iampass.fleet.people import ACCESS_COLUMNS, ACCESS_NOT_INCLUDED, AccessRow, access_cells
 from pam_iampass.fleet.records import RecordRow
+from pam_iampass.fleet.sessions import ASKS
 from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
 from pam_iampass.portal.plot import HOURS, plot
@@ -34,8 +35,6 @@ LAST = 20
 """Records on a page about something else."""
 _DEEPEST = 5
 _MOST_PAGES = 20
-_ASKS = ("asked", "waits")
-"""The states of requests that are not over."""
 _BRIEF_SECONDS = 1.0
 _MOST_RECORDS = 500
 """Records of one answer of the gateway."""
@@ -215,7 +214,7 @@ async def rings(request: web.Request, visit: Visit) -> web.Response:
 
 def _asking(rows: Iterable[Row]) -> list[Row]:
     """The requests that are not over; the one on the phone comes first."""
-    return sorted((row for row in rows if row["status"] in _ASKS), key=lambda row: row["status"] != "asked")
+    return sorted((row for row in rows if row["status"] in ASKS), key=lambda row: row["status"] != "asked")
 
 
 async def attention(request: web.Request, visit: Visit) -> web.Response:
@@ -227,7 +226,7 @@ async def attention(request: web.Request, visit: Visit) -> web.Response:
 async def _own_logins(visit: Visit) -> list[Row]:
     """The logins that the person has approved and that are open."""
     found = await _view(visit, "sessions", person=visit.person)
-    return [row for row in found.rows if row["status"] not in _ASKS]
+    return [row for row in found.rows if row["status"] not in ASKS]
 
 
 def _live(rows: Sequence[Row], seen: str, logins: Sequence[Row]) -> dict[str, Any]:
@@ -325,16 +324,13 @@ async def access(request: web.Request, visit: Visit) -> web.Response:
 
 async def access_as_csv(request: web.Request, visit: Visit) -> web.Response:
     """The same of all people who are searched for, as CSV (RFC 4180)."""
-    text, search, after = io.StringIO(), request.query.get("search", ""), ""
-    writer = csv.writer(text)
-    writer.writerow(ACCESS_COLUMNS)
+    lines, search, after = list[Sequence[str]](), request.query.get("search", ""), ""
     while True:
         answer = await visit.view("access", **_given({"search": search, "after": after}))
         for row in answer.rows:
-            for cells in access_cells(cast(AccessRow, row)):
-                writer.writerow(map(csv_cell, cells))
+            lines += access_cells(cast(AccessRow, row))
         if not answer.more:
-            return _download(text.getvalue(), "access.csv", "text/csv")
+            return _csv("access.csv", ACCESS_COLUMNS, lines)
         after = answer.rows[-1]["user"]
 
 
@@ -476,12 +472,9 @@ def _one_of(query: Mapping[str, str], name: str) -> list[str]:
 
 async def log_as_csv(request: web.Request, visit: Visit) -> web.Response:
     """The records of the page Log, the newest first, as CSV (RFC 4180)."""
-    rows, text = await _all_records(request, visit), io.StringIO()
+    rows = await _all_records(request, visit)
     names = [name for name in _COLUMNS if any(name in row for row in rows)]
-    writer = csv.writer(text)
-    writer.writerow(names)
-    writer.writerows([csv_cell(str(row[name] or "")) for name in names] for row in rows)
-    return _download(text.getvalue(), "log.csv", "text/csv")
+    return _csv("log.csv", names, [[str(row[name] or "") for name in names] for row in rows])
 
 
 async def log_as_json(request: web.Request, visit: Visit) -> web.Response:
@@ -500,6 +493,15 @@ async def _all_records(request: web.Request, visit: Visit) -> list[Row]:
         if len(rows) < _MOST_RECORDS or not before:
             break
     return found
+
+
+def _csv(name: str, headings: Sequence[str], lines: Iterable[Sequence[str]]) -> web.Response:
+    """These lines as a file that is downloaded."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(headings)
+    writer.writerows(map(csv_cell, line) for line in lines)
+    return _download(text.getvalue(), name, "text/csv")
 
 
 def _download(text: str, name: str, content_type: str) -> web.Response:

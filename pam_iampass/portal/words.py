@@ -194,7 +194,7 @@ ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk
 _ENDS: Mapping[str, str] = {
     **REASONS,
     "cancelled": "the request was denied",
-    "closed": "the user logged out, or somebody ended the login",
+    "closed": "the user logged out, or the login was ended",
     "timeout": "the session expired",
 }
 """The same, of a login that was open."""

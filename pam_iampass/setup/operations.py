@@ -150,10 +150,12 @@ class Setup:
         """Make the changes, for good or on trial for some seconds. Raises SetupError, UntrustedFile and OSError."""
         with self._alone(10.0):  # the watch may look just now
             # The proposal was made before the lock was taken. What the watch has noted since changes nothing; another
-            # setup may have begun a trial, or somebody may have edited a file.
+            # setup may have begun a trial, or a file may have been edited.
             now = self.propose(proposal.names, proposal.choices, force=proposal.force)
-            for one in {*proposal.changes} ^ {*now.changes}:
-                raise SetupError(f"{one.path}: was changed just now by another process", "try again")
+            if changed := sorted({str(one.path) for one in {*proposal.changes} ^ {*now.changes}}):
+                raise SetupError(
+                    f"{', '.join(changed)}: was changed just now by another process", "try again"
+                )
             manifest, wanted, hooks = now.manifest, None, self._hooks
             if trial_seconds is not None:
                 names = [each.service.name for each in now.plans]

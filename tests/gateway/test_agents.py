@@ -424,7 +424,7 @@ def test_logins_of_owner_and_accounts_at_one_moment_wait_for_each_other(
         ("bob", "alice", "bob is a person here"),
         ("alice", "alice", "alice is a person here"),
         ("claude", "alice", "claude is there already"),
-        ("new", "claude", "claude itself acts for somebody"),
+        ("new", "claude", "claude itself acts for a person"),
         ("new", "nobody", "nobody is not known here"),
     ],
 )

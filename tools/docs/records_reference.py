@@ -95,9 +95,9 @@ _GATEWAY = """
 
 `IAMPASS_CALLER`, `IAMPASS_SERVICE`, `IAMPASS_RHOST` and `IAMPASS_COMMAND` are what the host has said.
 
-A login has the same `IAMPASS_LOGIN` on the host and on the gateway. Logins that a host has let in by itself are records
-of the gateway, too, with `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`. If a store has the journals of hosts and
-gateways, it finds these logins twice.
+A login has the same `IAMPASS_LOGIN` on the host and on the gateway. Logins that a host has let in without the gateway
+are records of the gateway, too, with `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`. If a store has the journals of
+hosts and gateways, it finds these logins twice.
 """
 
 #: Each field with its type and what it is. The examples say which records have it.

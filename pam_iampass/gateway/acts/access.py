@@ -74,31 +74,29 @@ def review(
     """A row for each person, and for each account that acts for one (with its owner, if there is one), with each set of
     hosts to which the settings admit them."""
     for person in everybody:
-        problems = [] if person.active else [LEFT[person.status]]
         admitted = [
             (each, _reason(each.policy, person)) for each in everything if each.policy.admits(person.groups)
         ]
-        no_hosts = "no hosts admit the person"
-        yield _row(person.name, person.groups, person.status.value, admitted, no_hosts, person, problems)
+        own = person.name, person.groups, person.status.value
+        yield _row(*own, admitted, "no hosts admit the person", _kept_out(person))
     for agent, owner in acting:
-        who = f"acts for {agent.person}"
+        own, who = (agent.name, agent.groups, "acts"), f"acts for {agent.person}"
         if owner is None or not owner.active:
-            why = [who, OWNER_GONE]
-            yield {
-                "user": agent.name,
-                "groups": list(agent.groups),
-                "status": "acts",
-                "hosts": [],
-                "why": why,
-            }
+            yield _row(*own, (), who, [OWNER_GONE])
             continue
         both = owner.groups, agent.groups
         admitted = [
             (each, f"{who}; both are admitted") for each in everything if all(map(each.policy.admits, both))
         ]
-        yield _row(agent.name, agent.groups, "acts", admitted, f"{who}; no hosts admit both", owner)
+        yield _row(*own, admitted, f"{who}; no hosts admit both", _kept_out(owner))
     for name in tampered:
-        yield {"user": name, "groups": [], "status": "tampered", "hosts": [], "why": [TAMPERED]}
+        yield _row(name, (), "tampered", (), TAMPERED, ())
+
+
+def _kept_out(person: Person) -> list[str]:
+    """What keeps a person out of all hosts now, and the accounts that act for them."""
+    why = [] if person.active else [LEFT[person.status]]
+    return [*why, f"the phone {LOST}"] if person.phone_to_disable else why
 
 
 def _row(
@@ -107,15 +105,12 @@ def _row(
     status: str,
     admitted: Sequence[tuple[HostSet, str]],
     no_hosts: str,
-    approver: Person,
-    problems: Sequence[str] = (),
+    kept_out: Sequence[str],
 ) -> AccessRow:
-    """The row of somebody whom these sets of hosts admit, each for a reason; `approver` is whose phone approves."""
-    if approver.phone_to_disable:
-        problems = [*problems, f"the phone {LOST}"]
+    """The row of an account: the sets of hosts that admit it, each with the reason, or `no_hosts` if none does."""
     sets = []
     for each, reason in admitted:
-        out = [*problems, *_OF_HOSTS.get(each.status, ())]
+        out = [*kept_out, *_OF_HOSTS.get(each.status, ())]
         sets.append(
             {
                 "group": each.group,
@@ -130,7 +125,7 @@ def _row(
         "groups": list(groups),
         "status": status,
         "hosts": sets,
-        "why": list(problems) if admitted else [no_hosts, *problems],
+        "why": list(kept_out) if admitted else [no_hosts, *kept_out],
     }
 
 

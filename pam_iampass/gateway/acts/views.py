@@ -18,7 +18,7 @@ from pam_iampass.fleet.hosts import HOSTS, HostRow
 from pam_iampass.fleet.passkeys import OWN, OwnRow
 from pam_iampass.fleet.people import LIMITS, PEOPLE, LimitsRow, PersonRow
 from pam_iampass.fleet.records import RECORDS, RecordRow
-from pam_iampass.fleet.sessions import SESSIONS, SessionRow
+from pam_iampass.fleet.sessions import ASKS, SESSIONS, SessionRow
 from pam_iampass.fleet.view import View
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
@@ -385,10 +385,6 @@ def _session_row(session: HostSession, left: float) -> SessionRow:
         "status": status_of(session),
         "seconds_left": round(left),
     }
-
-
-ASKS = ("asked", "waits")
-"""The states of sessions that are requests."""
 
 
 def status_of(session: HostSession) -> str:

@@ -13,7 +13,7 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.cli import CommandGateway
-from pam_iampass.gateway.cli.people import end_now, words_of
+from pam_iampass.gateway.cli.people import end_now, groups_of
 from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.agents import Agent
 
@@ -33,7 +33,7 @@ def add_agent(gateway: CommandGateway, name: str, person: str, groups: Sequence[
 
     async def add(inner: Gateway, connection: Connection) -> Agent:
         agent = await agents.add(inner, connection, name, person, groups)
-        reason = f"{name}: {words_of(agent.groups)}"
+        reason = f"{name}: {groups_of(agent.groups)}"
         await records.act(connection, "agent_add", person=person, reason=reason)
         return agent
 

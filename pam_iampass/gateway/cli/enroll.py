@@ -191,7 +191,7 @@ class GatewayEnroller:
         if person.groups not in self.warned_of:
             self.warned_of.add(person.groups)
             warn_of_groups(self.gateway.settings, person.groups)
-        place = f"{person.name} is {'new' if new else 'known'} here: {groups_of(person)}."
+        place = f"{person.name} is {'new' if new else 'known'} here: {groups_of(person.groups)}."
         return EnrollmentResult(person.name, person.token, added, registered, place)
 
     def register(self, user: EnrollmentResult, request: EnrollmentRequest, message: str | None) -> str | None:

@@ -32,7 +32,7 @@ from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.cli import command_gateway, config_option
 from pam_iampass.gateway.cli.agents import agent_of
 from pam_iampass.gateway.cli.host import NAME as HOST
-from pam_iampass.gateway.cli.people import NAME, groups_of, known_to, words_of
+from pam_iampass.gateway.cli.people import NAME, groups_of, known_to
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import agents, people
@@ -110,7 +110,7 @@ def may(
             f"{user} acts for another {person.name}, who was removed: pam-iampass-gateway user remove {user}"
         )
     if agent is not None and not settings.admits(there.group, agent.groups):
-        why.append(f"{there.name} is of the group {there.group}; {user} has {words_of(agent.groups)}")
+        why.append(f"{there.name} is of the group {there.group}; {user} has {groups_of(agent.groups)}")
     if as_json:
         shown = [{**for_programs(row), "command": _command(row, user, there.name)} for row in denials]
         show_json({"may": not why, "why": why, "denials": shown})
@@ -131,7 +131,7 @@ def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]
     if policy is None:
         why.append(f"{of_host}, which is not in gateway.yaml")
     elif not policy.admits(person.groups):
-        why.append(f"{of_host}, which {policy.whom}; {person.name} has {groups_of(person)}")
+        why.append(f"{of_host}, which {policy.whom}; {person.name} has {groups_of(person.groups)}")
     if host.status is HostStatus.SUSPENDED:
         why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
     elif host.status is HostStatus.STOPPED:

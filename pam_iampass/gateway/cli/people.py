@@ -55,13 +55,8 @@ def known_to(gateway: CommandGateway, name: str) -> Person:
     return gateway.reading(lambda inner, connection: known(inner, connection, name))
 
 
-def groups_of(person: Person) -> str:
-    """The groups in words."""
-    return words_of(person.groups)
-
-
-def words_of(groups: Sequence[str]) -> str:
-    """These groups in words."""
+def groups_of(groups: Sequence[str]) -> str:
+    """Groups in words."""
     return f"groups {', '.join(groups)}" if groups else "no groups"
 
 
@@ -119,7 +114,7 @@ def add_or_change(
         except psycopg.errors.UniqueViolation:
             raise EditRefused(f"{shown(name)} was added by another command", "try again") from None
         origin = "; with the token of a host" if given.token is not None else ""
-        await records.act(connection, "user_add", person=name, reason=f"{groups_of(person)}{origin}")
+        await records.act(connection, "user_add", person=name, reason=f"{groups_of(person.groups)}{origin}")
         return person
 
     async def find(inner: Gateway, connection: Connection) -> tuple[Person | None, list[str]]:
@@ -168,7 +163,7 @@ def _change(
             what = f"{name} is there already, with another token"
             raise EditRefused(what, "the phone that is registered with that one counts")
         if "groups" in differences and not adds:
-            what = f"{name} is there already, with {groups_of(person)}"
+            what = f"{name} is there already, with {groups_of(person.groups)}"
             remedy = f"omit the groups to keep those; more: user add {person.name} --group GROUP"
             raise EditRefused(what, remedy)
         if not adds:

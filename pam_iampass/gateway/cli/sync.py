@@ -203,7 +203,7 @@ class _Sync:
             for person in joining:
                 if person.name not in names.found:
                     await people.add(inner, connection, person)
-                    reason = f"from the directory: {groups_of(person)}"
+                    reason = f"from the directory: {groups_of(person.groups)}"
                     await records.act(connection, "user_add", person=person.name, reason=reason)
             return names.found
 

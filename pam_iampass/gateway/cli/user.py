@@ -57,7 +57,6 @@ from pam_iampass.gateway.cli.people import (
     phones_of,
     remove_person,
     warn_of_groups,
-    words_of,
 )
 from pam_iampass.gateway.cli.sync import sync
 from pam_iampass.gateway.people import agents, people
@@ -71,7 +70,7 @@ Examples:
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group oncall      one more group
   pam-iampass-gateway user add alice --group oncall --replace
-  pam-iampass-gateway user add claude --acts-for alice --group web
+  pam-iampass-gateway user add claude --acts-for alice --group staff
   pam-iampass-gateway user may alice web1.example.com    and why not
   pam-iampass-gateway user may --all --csv > access.csv  who may log in to which hosts
   pam-iampass-gateway user import web1/users.yaml --group staff
@@ -135,8 +134,9 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
     with command_gateway(config) as gateway:
         agent = agent_of(gateway, user)
         person = None if agent else known_to(gateway, user)
-    if person is None:
+    if agent is not None:
         _show_agent(agent, as_json)
+    if person is None:
         return
     if as_json:
         show_json(_as_object(person))
@@ -202,7 +202,7 @@ def add_person(
             raise click.UsageError("--acts-for excludes all other options but --group and --config.")
         with command_gateway(config) as gateway:
             agent = add_agent(gateway, user, owner, groups)
-        line(f"{user} acts for {owner}: {words_of(agent.groups)}.")
+        line(f"{user} acts for {owner}: {groups_of(agent.groups)}.")
         warn_of_groups(gateway.settings, agent.groups)
         return
     given = Given(() if no_groups else groups or None, display_name, number)
@@ -213,7 +213,7 @@ def add_person(
             raise click.ClickException(error.diagnostics()) from None
     if not (added or replace or groups):
         raise click.ClickException(f"{shown(user)} is there already; to change the person, give --replace")
-    line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person)}.")
+    line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person.groups)}.")
     warn_of_groups(gateway.settings, person.groups)
     if added:
         line(f"To register a phone: pam-iampass-gateway enroll {user}")
@@ -412,8 +412,7 @@ def _as_object(person: Person, phones: Mapping[str, PhoneState] | None = None) -
     return {**for_programs(person_row(person)), **asked}
 
 
-def _show_agent(agent: Agent | None, as_json: bool) -> None:
-    assert agent is not None  # noqa: S101 - otherwise there is a person
+def _show_agent(agent: Agent, as_json: bool) -> None:
     if as_json:
         show_json(_agent_as_object(agent))
         return

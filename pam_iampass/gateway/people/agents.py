@@ -93,7 +93,7 @@ async def add(
     connection.later(people.LOCK_FLEET)
     owner = await people.find(gateway, connection, person)
     if await one(connection, "SELECT 1 FROM agent WHERE name = %s", person) is not None:
-        raise EditRefused(f"{shown(person)} itself acts for somebody", "name the person who is to approve")
+        raise EditRefused(f"{shown(person)} itself acts for a person", "name the person who is to approve")
     if owner is None or not owner.active:
         what = "is not known here" if owner is None else "cannot log in"
         raise EditRefused(f"{shown(person)} {what}", "see: pam-iampass-gateway user list")

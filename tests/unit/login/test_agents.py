@@ -10,8 +10,9 @@ import pytest
 from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.login.throttle import AFTER_OWN
 from pam_iampass.outcome import PamCode
+from pam_iampass.sandbox.sessions import SandboxSession
 from tests.support.deadline import APPROVE_WITHIN, DEADLINE
-from tests.support.door import AccountDoor, Told
+from tests.support.door import AccountDoor, Door, Told
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
 from tests.support.world import wait_until
@@ -386,14 +387,19 @@ def test_after_two_refusals_one_account_waits_and_the_other_and_the_owner_do_not
     ]
 
 
-def test_a_login_of_the_owner_withdraws_its_request(owned: Setting) -> None:
+def owner_meanwhile(owned: Setting) -> tuple[Door, SandboxSession, Door]:
+    """The agent's sudo, its request on the phone of its owner, and a login that the owner has begun since."""
     owned.configure(timeout="60s")
     owned.sandbox.auto = "ask"
     owned.door_class = AccountDoor
     agents = owned.door("always", service="sudo", user=AGENT, ruser=AGENT, uid="1", tty="/dev/pts/0")
     first = owned.sandbox.wait_for_request(Setting.token)
     del owned.door_class
-    own = owned.door(answers=())
+    return agents, first, owned.door(answers=())
+
+
+def test_a_login_of_the_owner_withdraws_its_request(owned: Setting) -> None:
+    agents, first, own = owner_meanwhile(owned)
     told = agents.finish()
     assert told.errors[1:] == [
         f"{ME} logs in just now, so this request was withdrawn. Try again in a minute."
@@ -409,13 +415,7 @@ def test_a_login_of_the_owner_withdraws_its_request(owned: Setting) -> None:
 
 
 def test_an_approval_that_comes_once_its_owner_logs_in_does_not_let_it_in(owned: Setting) -> None:
-    owned.configure(timeout="60s")
-    owned.sandbox.auto = "ask"
-    owned.door_class = AccountDoor
-    agents = owned.door("always", service="sudo", user=AGENT, ruser=AGENT, uid="1", tty="/dev/pts/0")
-    first = owned.sandbox.wait_for_request(Setting.token)
-    del owned.door_class
-    own = owned.door(answers=())
+    agents, first, own = owner_meanwhile(owned)
     wait_until(lambda: len(owned.state.throttle.state(ME).pending) == 2, "the owner's login")
     owned.sandbox.approve(first)
     assert agents.finish().code == PamCode.PERM_DENIED
