@@ -16,9 +16,9 @@ _CLOSE = f"&& ssh -q -O exit -o ControlPath=$PWD/open USER@{HOST}"
 _SHARED = "-o ControlPath=$PWD/open"
 _PUTTY = '-hostkey "$(cat ~/fingerprint)" -i ~/key.ppk'
 _NO_METHOD = r"Permission denied \(keyboard-interactive\)"
-_BATCH = "BatchMode turns the method off"
+_NO_ANSWER = "it answers no prompt"
 _MATCH = "`setup` writes a `Match` block"
-_OPENED = "a connection that is open (below)"
+_OPENED = "[an open connection](#if-sshd-asks-with-a-prompt)"
 
 
 def _anywhere(name: str, command: str, note: str = "", copies: int = 1, requests: int = 1) -> Client:
@@ -35,7 +35,7 @@ def _shared(name: str, command: str, shared: str) -> Client:
     """Answers no prompt, but can use a connection that its user has opened."""
     opened = Run(f"{_OPEN} {shared} {_CLOSE}", terminal=True)
     refused = Run(command, shows=_NO_METHOD)
-    return Client(name, Result(Run(command)), Result(opened, _OPENED, refused, _BATCH))
+    return Client(name, Result(Run(command)), Result(opened, _OPENED, refused, _NO_ANSWER))
 
 
 _SSH = f"ssh USER@{HOST} cat precious"
@@ -116,7 +116,7 @@ LOCAL = (
         Result(Run(_LFTP_PATIENT)),
         Result(
             Run(f"export SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/true; {_LFTP_PATIENT}", terminal=True),
-            "`SSH_ASKPASS` (below)",
+            "[`SSH_ASKPASS`](#if-sshd-asks-with-a-prompt)",
             Run(_LFTP_STUCK, terminal=True, shows="max-retries|timeout"),
             "it hides ssh's prompt",
         ),
@@ -130,7 +130,7 @@ LOCAL = (
         Result(
             None,
             fails=Run(_PLINK % "-batch", shows="Cannot answer interactive prompts in batch mode"),
-            reason="it answers no prompt",
+            reason=_NO_ANSWER,
         ),
         Result(Run(_PLINK % "-batch")),
     ),
@@ -151,7 +151,7 @@ LOCAL = (
         Result(Run(_python("by-asyncssh"))),
         Result(
             Run(_python("by-asyncssh") + " handler"),
-            "a handler for prompts (below)",
+            "[a handler for prompts](#if-sshd-asks-with-a-prompt)",
             Run(_python("by-asyncssh"), shows="PermissionDenied"),
             "without one it does not offer the method",
         ),
@@ -168,7 +168,6 @@ _ANSIBLE = f"export ANSIBLE_SSH_CONTROL_PATH_DIR=$PWD; ansible all -i {HOST}, -u
 _BY_OPEN = """--ssh-common-args="-o ControlPath=$PWD/open" """
 _TWICE = "{0} && {0}"
 _UNREACHABLE = f"UNREACHABLE(.|\n)*{_NO_METHOD}"
-_ANSIBLE_REASON = "it turns the method off"
 
 ANSIBLE = (
     Client(
@@ -184,7 +183,7 @@ ANSIBLE = (
             Run(f"{_OPEN} {_ANSIBLE % _BY_OPEN} {_CLOSE}", terminal=True),
             _OPENED,
             Run(_ANSIBLE % "", shows=_UNREACHABLE),
-            _ANSIBLE_REASON,
+            _NO_ANSWER,
         ),
         user="alice",
     ),

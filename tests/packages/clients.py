@@ -64,8 +64,8 @@ class Result:
     def text(self) -> str:
         """The cell of the table."""
         if self.works is None:
-            return f"cannot work: {self.reason}"
-        words = f"works with {self.setting}; otherwise not: {self.reason}" if self.setting else "works"
+            return f"cannot log in: {self.reason}"
+        words = f"only with {self.setting}: {self.reason}" if self.setting else "works"
         return f"{words}; {self.note}" if self.note else words
 
 

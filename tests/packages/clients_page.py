@@ -9,27 +9,24 @@ from tests.packages.clients import Way
 HEAD = """\
 # ssh clients
 
-Which programs can log in through sshd in each of its [two ways](deploy.md#two-ways-into-sshd), and how often the phone
-rings. `make test-system` runs all of them, as packaged in Debian 12, 13 and testing, against booted machines of these
-releases, with a key as the first factor. In the column without a prompt they have no terminal, except mosh and ssh at a
-terminal. With a prompt, the version of the server's OpenSSH matters. Before 10.3 (Debian 12 and 13) the user presses
-Enter at the prompt. From 10.3 on (Debian testing) the request is sent without Enter, and a text says so.
+Which programs can log in through sshd in each of its [two ways](deploy.md#two-ways-into-sshd), and how many requests the
+phone gets if it is more than one. Before OpenSSH 10.3 on the server (Debian 12 and 13), the user presses Enter at the
+prompt. From 10.3 on (Debian testing), the request is sent without Enter, and a text says so.
 
-Clients that work without a prompt also work with `setup sshd --codes`. Clients that work with a prompt also work with
-`approver: key`, in an account that several people share: the phone of the person whose key it is rings
-([shared-accounts.md](shared-accounts.md)).
+Clients that work without a prompt also work with `setup sshd --codes`. Clients that work with a prompt also work in an
+[account that several people share](shared-accounts.md).
 
-This page is made from the tests: `/usr/bin/python3 -m tests.packages.clients_page > docs/one-server/clients.md`.
+`make test-system` runs all of them, as packaged in Debian 12, 13 and testing, with a key as the first factor, and makes
+this page: `/usr/bin/python3 -m tests.packages.clients_page > docs/one-server/clients.md`. Without a prompt, only mosh
+and ssh at a terminal have a terminal.
 
 """
 
 SETTINGS = """
 ## If sshd asks with a prompt
 
-Two settings let every program that uses OpenSSH's client log in.
-
-**A connection that is open.** Its user answers the prompt once; programs use it without any authentication, also with
-`BatchMode=yes`:
+**An open connection.** You answer the prompt once. Every program that uses OpenSSH's client can then use the connection,
+also with `BatchMode=yes`, which otherwise turns prompts off:
 
     ssh -fNM -o ControlPath=~/.ssh/open server        # opens it
     ssh -o BatchMode=yes -o ControlPath=~/.ssh/open server
@@ -40,18 +37,19 @@ empty line, which means Enter. If a program gives ssh a terminal and does not sh
 
     export SSH_ASKPASS=/bin/true SSH_ASKPASS_REQUIRE=force
 
-With `BatchMode=yes`, ssh does not use keyboard-interactive at all, and neither do programs that set it.
+**A recovery code** needs a terminal. Without one, the login is denied.
 
-**A recovery code** needs a terminal: ssh without a terminal answers the question for a code with an empty line, and the
-login is denied.
-
-asyncssh calls a handler for prompts, which the program has to bring (`client_factory=Enter`):
+**asyncssh** needs a handler for prompts (`client_factory=Enter`):
 
 """
 
 
 def page() -> str:
     """The whole page."""
+    clients: dict[tuple[str, ...], list[str]] = {}
+    for client in CLIENTS:
+        results = (client.result(Way.QUIET), *(client.result(Way.PROMPT, new) for new in (False, True)))
+        clients.setdefault(tuple(result.text for result in results), []).append(client.name)
     rows = [
         (
             "client",
@@ -60,14 +58,7 @@ def page() -> str:
             "with a prompt, OpenSSH 10.3 or later",
         ),
         ("---",) * 4,
-        *(
-            (
-                client.name,
-                client.result(Way.QUIET).text,
-                *(client.result(Way.PROMPT, new).text for new in (False, True)),
-            )
-            for client in CLIENTS
-        ),
+        *(("; ".join(names), *results) for results, names in clients.items()),
     ]
     table = "".join("| " + " | ".join(row) + " |\n" for row in rows)
     return HEAD + table + SETTINGS + "".join(f"    {line}".rstrip() + "\n" for line in ENTER.splitlines())
