@@ -46,7 +46,7 @@ QUESTIONS = [
     r"\*\*\* (\S+) \(Y/I/N/O/D/Z\)[^?]*\?",
     r"\[yes/no\]",
 ]
-BEGIN, RING, END = "Before the upgrade", "If the phone does not ring", "After the upgrade"
+BEGIN, RING, END = "Before the upgrade", "If the phone gets no request", "After the upgrade"
 
 
 @pytest.fixture
