@@ -85,8 +85,7 @@ ELSEWHERE = {
     "pam-iampass join https://gateway.example.com:8443 INVITE --name web9.example.com",
     "pam-iampass setup sshd sudo",
     "pam-iampass-gateway host admit web9.example.com",
-    # A restore, backups and the portal on a new machine: gateway/test_backup.py
-    "pam-iampass-gateway init",
+    # Backups and the portal on a new machine: gateway/test_backup.py
     "chmod 0700 /var/backups/iampass-gateway",
     "apt install ./pam-iampass-portal_*.deb",
     "pam-iampass-gateway portal setup --origin https://iampass.example.com --certificate /etc/ssl/iampass/portal.pem"
