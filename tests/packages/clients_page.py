@@ -9,9 +9,9 @@ from tests.packages.clients import Way
 HEAD = """\
 # ssh clients
 
-Which programs can log in through sshd in each of its [two ways](deploy.md#two-ways-into-sshd), and how many requests the
-phone gets if it is more than one. Before OpenSSH 10.3 on the server (Debian 12 and 13), the user presses Enter at the
-prompt. From 10.3 on (Debian testing), the request is sent without Enter, and a text says so.
+Which programs can log in through sshd in each of its [two ways](deploy.md#two-ways-into-sshd), and how many requests
+the phone gets if it is more than one. Before OpenSSH 10.3 on the server (Debian 12 and 13), the user presses Enter at
+the prompt. From 10.3 on (Debian testing), the request is sent without Enter, and a text says so.
 
 Clients that work without a prompt also work with `setup sshd --codes`. Clients that work with a prompt also work in an
 [account that several people share](shared-accounts.md).
@@ -25,8 +25,8 @@ and ssh at a terminal have a terminal.
 SETTINGS = """
 ## If sshd asks with a prompt
 
-**An open connection.** You answer the prompt once. Every program that uses OpenSSH's client can then use the connection,
-also with `BatchMode=yes`, which otherwise turns prompts off:
+**An open connection.** You answer the prompt once. Every program that uses OpenSSH's client can then use the
+connection, also with `BatchMode=yes`, which otherwise turns prompts off:
 
     ssh -fNM -o ControlPath=~/.ssh/open server        # opens it
     ssh -o BatchMode=yes -o ControlPath=~/.ssh/open server
