@@ -1,4 +1,13 @@
-"""Ports that no user can take away, for what a user must not be able to prevent."""
+"""Ports that no user can take away, for what a user must not be able to prevent.
+
+A user who takes all ephemeral ports could keep the agent from polling IAMPASS, and so keep a login that the phone has
+ended. Logins use none of these ports, because a user who starts many logins could use them up.
+
+Measured on Linux 6.18: a socket that was bound with SO_REUSEPORT and never connected keeps its port. Another user
+cannot bind the port; a further socket of the same user can, and it connects while all other ports are taken. An open
+connection in reserve would not do, since servers end idle ones after some seconds, nor IP_BIND_ADDRESS_NO_PORT, which
+chooses the port only when it connects.
+"""
 
 from __future__ import annotations
 

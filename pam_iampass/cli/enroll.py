@@ -1,4 +1,10 @@
-"""`pam-iampass enroll`: adds users to IAMPASS and registers their phones."""
+"""`pam-iampass enroll`: adds users to IAMPASS and registers their phones.
+
+A user is in the table once IAMPASS knows the token, before the link is shown: until the phone is registered, the user
+is denied even with `unlisted_users: ignore`. After an interruption, the same command continues with the same token. A
+token made from the user name could be guessed; one made from the name and the application's secret would be equal for
+two people of one name on two machines. Nobody enrolls in a login: a thief with a stolen key could register a phone.
+"""
 
 from __future__ import annotations
 

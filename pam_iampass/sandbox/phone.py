@@ -1,7 +1,9 @@
 """The phone: its page, the page behind a registration link, the calls of both, and those of scripts instead.
 
-The page sends its key in a header. There is no cookie that another site could use. Its files are static, without any
-data from requests.
+Other users of the machine, and other web sites, must not approve logins. The page's address ends with `#` and a key,
+new at each start; browsers do not send this part. The page sends the key in a header. There is no cookie: cookies do
+not distinguish ports, so the page of another local user would get it. Other host names (DNS rebinding) are refused. The
+files of the page are static, without any data from requests.
 """
 
 from __future__ import annotations

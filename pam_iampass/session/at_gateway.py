@@ -1,6 +1,6 @@
 """Waits at a gateway for what becomes of kept sessions, in one call for all of them in place of a poll for each.
 
-What the gateway says has been said by IAMPASS twice, and is acted on at once (docs/inside/decisions/said-twice.md). A
+What the gateway says has been said by IAMPASS twice, and is acted on at once (docs/inside/decisions/leases.md). A
 session that the gateway does not know is polled, as are those beyond the number that a call can name.
 """
 

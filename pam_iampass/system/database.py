@@ -1,7 +1,11 @@
 """The one file in which the agent keeps what it must not forget: SQLite, with one connection in one process.
 
-What must outlast a loss of power is synced before `transaction` returns (`durable`). The rest outlasts the process,
-which is enough: it counts only until the next boot (`docs/inside/decisions/one-state-file.md`).
+What must outlast a loss of power (codes and bypasses) is synced before `transaction` returns (`durable`). The rest
+outlasts the process, which is enough: it counts only until the next boot.
+
+Limits and bypasses are read once, so that only codes are refused while the file cannot be written. Nothing repairs the
+file: a new one would void all codes, and a restored copy can make used codes valid again. JSON files under locks (until
+0.2) took 0.53 ms of CPU to count a login; this takes 0.07 ms. State at IAMPASS would be lost in an outage.
 """
 
 from __future__ import annotations

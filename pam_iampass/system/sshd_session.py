@@ -1,4 +1,9 @@
-"""The installed program of sshd that calls PAM, and whether its version shows PAM's texts at once."""
+"""The installed program of sshd that calls PAM, and whether its version shows PAM's texts at once.
+
+Root controls both facts: the kernel reports what the door's process runs, and only root can write the program. Nothing
+that a client sends counts. A wrong answer lets nobody in: the phone would only get its request before the user reads
+why.
+"""
 
 from __future__ import annotations
 

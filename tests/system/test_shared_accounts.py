@@ -225,7 +225,7 @@ def test_who_was_let_in_by_a_second_person_is_found_by_name_and_put_out(keys: Ke
 
 
 def test_a_key_that_sshd_asks_about_need_not_be_the_one_that_logs_in(keys: Keys, folder: Path) -> None:
-    """Why an AuthorizedKeysCommand cannot name the person: docs/inside/decisions/key-needs-the-prompt.md."""
+    """Why an AuthorizedKeysCommand cannot name the person: docs/inside/decisions/shared-accounts.md."""
     asked = folder / "asked-about"
     command = folder / "authorized-keys"
     command.write_text(

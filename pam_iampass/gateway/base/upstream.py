@@ -2,7 +2,9 @@
 
 Requests and responses, errors and their meaning are those of `pam_iampass.client`. That nothing was sent rests on two
 things: the connector below opens TCP itself, since aiohttp does not tell a time-out of TCP from one of TLS; and an
-attempt counts as sent before aiohttp is given its connection, be it new or kept alive.
+attempt counts as sent before aiohttp is given its connection, be it new or kept alive. Nor is aiohttp left to repeat a
+GET (its nonce is used), to take a response without a length (asyncio does not notice a cut), or to use a connection on
+which bytes have arrived (it takes them for the next response).
 """
 
 from __future__ import annotations

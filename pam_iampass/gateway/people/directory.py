@@ -1,7 +1,12 @@
 """People from a directory (LDAP): what it says, and what is to be changed here.
 
-Which entries, attributes and groups count is said in the settings only. The directory never says a token. An answer
-that is not known to be whole changes nothing.
+Which entries, attributes and groups count is said in the settings only. The directory never says a token.
+
+A person is an id that the directory never uses twice (`entryUUID`, `objectGUID`): by name, a new person would get the
+phone of one who left. An answer that is not known to be whole (a size limit, a referral, a cut attribute, a failure)
+changes nothing. Access rules that hide entries look like a whole answer, hence the limit on losses. A faulty entry is
+named and skipped, so that it does not keep the access of people who left. Groups must be below `groups_base`, because
+many directories let people create groups elsewhere. TLS is verified whatever ldap.conf and the environment say.
 """
 
 from __future__ import annotations
