@@ -111,7 +111,7 @@ class Ringing:
     phone: Annotated[str | None, "the id of the request; null if the phone was not asked"]
     reason: Annotated[
         str | None,
-        "why the phone was not asked: a reason of [a start](gateway-protocol.md#a-start-that-is-refused)",
+        "why the phone was not asked: a reason of a start (docs/inside/gateway-protocol.md)",
     ]
     seconds: Annotated[float, "after how many seconds the phone can be asked; 0: not known"]
 
@@ -131,7 +131,7 @@ class Registered:
 
 @dataclass(frozen=True)
 class Done:
-    result: Annotated[Mapping[str, Any], "the [result of the act](#results-of-acts)"]
+    result: Annotated[Mapping[str, Any], "the result of the act"]
     repeated: Annotated[
         bool,
         "true: an earlier call with the same `once` did the act, and `result` is its result, with null for links and"
@@ -141,7 +141,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Rows:
-    rows: Annotated[Sequence[Mapping[str, Any]], "the rows of the [view](#views)"]
+    rows: Annotated[Sequence[Mapping[str, Any]], "the rows of the view"]
     more: Annotated[bool, "whether there are more rows"]
 
 
@@ -171,7 +171,7 @@ BEARER = "the token of the sign-in; for a link, the part of the link after `#`"
 BINDING = "32 random bytes in base64url, from a cookie of the browser. The challenge is valid only with them"
 REMOTE = "the IP address of the browser, for limits and records"
 ANSWER = "the browser's answer to the options (`PublicKeyCredential.toJSON()`)"
-ACT = "the name of the [act](../reference/acts.md)"
+ACT = "the name of the act"
 PARAMETERS = "its parameters"
 ONCE = (
     "the id of the act, 16 random hexadecimal digits. The gateway does an act with this id once in a sign-in"
@@ -333,8 +333,8 @@ class Look(Call[Rows], path="/view", errors=(Error.NOT_SIGNED_IN, Error.NOT_PERM
     """Reads the rows of a view that the person may see, with the fields that they may see."""
 
     token: Annotated[str, BEARER] = field(repr=False)
-    view: Annotated[str, "the name of the [view](#views)"]
-    filter: Annotated[Mapping[str, Any], "which rows of the [view](#views)"] = field(default_factory=dict)
+    view: Annotated[str, "the name of the view"]
+    filter: Annotated[Mapping[str, Any], "which rows of the view"] = field(default_factory=dict)
     by_itself: Annotated[
         bool, "true: the page refreshes itself, and the call does not extend the sign-in"
     ] = False

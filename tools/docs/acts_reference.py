@@ -3,7 +3,6 @@ what may be read by whom."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -24,22 +23,22 @@ The record (`pam-iampass-gateway log`) has the name of the act, the person or ho
 address of the login, or `sign-in` for a person in the portal. A refused act is a record, too (`refused`, with the
 reason). One sign-in leaves 60 records a minute at most.
 
-Root of a gateway may do every act, with `pam-iampass-gateway`. All others sign in at the portal with a passkey. The
-columns of the table say what they may do:
+Root of a gateway may do every act, with `pam-iampass-gateway`. All others sign in at the portal with a passkey:
 
-- **Who else may**: "the person" acts only for themselves; the help desk, for people all of whose groups it helps, but
-  never for a person who has a passkey by a link of root's; an admin, for all people but themselves. For themselves,
-  people with a role can do only what "the person" can: another admin or root makes a bypass of an admin. `operators` in
-  gateway.yaml says which groups have which role. A role works only with a passkey that was registered with a link of
-  `pam-iampass-gateway operator link`, and only if the person had the role when root made the link.
-- **Touch**: these roles must touch their passkey for just this act with just these parameters, within two minutes.
-- **Phone**: these roles must also approve on their phone. People who have never had a phone need not. People who have
-  reported it lost, or whose phone IAMPASS no longer has, must register the next one first.
+- **The person** acts only for themselves.
+- **The help desk** acts for people all of whose groups it helps, but never for a person who has a passkey by a link of
+  root's.
+- **An admin** acts for all people but themselves. For themselves, people with a role can do only what "the person" can:
+  another admin or root makes a bypass of an admin.
+- **A role** is given by `operators` in gateway.yaml to groups. It works only with a passkey that was registered with a
+  link of `pam-iampass-gateway operator link`, and only if the person had the role when root made the link.
+- **(touch)**, of all roles before it: the actor must touch the passkey for just this act with just these parameters,
+  within two minutes.
+- **(touch, phone)**: the actor must also approve on the phone. People who have never had a phone need not. People who
+  have reported it lost, or whose phone IAMPASS no longer has, must register the next one first.
 
-[What is no act](#what-is-no-act) says what else root of a gateway can change.
-
-| act | what it does | parameters | who else may | touch | phone | the record's reason |
-| --- | --- | --- | --- | --- | --- | --- |
+| act | what it does | who else may | the record's reason |
+| --- | --- | --- | --- |
 """
 
 _NO_ACTS = """
@@ -85,7 +84,7 @@ The gateway shows these fields to each role, and nothing to a role that is not l
 - Root of a gateway sees what admins see, and all of the records with `pam-iampass-gateway log`.
 - Nobody sees tokens of IAMPASS and secrets of hosts.
 
-| what | to whom | fields |
+| rows | fields | to whom |
 | --- | --- | --- |
 """
 
@@ -98,14 +97,13 @@ def page() -> str:
 
 
 def _rows(view: View[Any]) -> str:
-    """One row for the roles that see the same fields."""
+    """One row for the fields that the same roles see."""
     seen: dict[tuple[str, ...], list[str]] = {}
-    for role in Role:
-        if role is not Role.ROOT and role in view.fields:
-            seen.setdefault(view.fields[role], []).append(role.value)
-    return "".join(
-        f"| {view.of} | {', '.join(roles)} | {_fields(fields)} |\n" for fields, roles in seen.items()
-    )
+    roles = [role for role in Role if role is not Role.ROOT]
+    for name in dict.fromkeys(name for role in roles for name in view.fields.get(role, ())):
+        to = tuple(role.value for role in roles if name in view.fields.get(role, ()))
+        seen.setdefault(to, []).append(name)
+    return "".join(f"| {view.of} | {_fields(names)} | {', '.join(to)} |\n" for to, names in seen.items())
 
 
 def _fields(names: Collection[str]) -> str:
@@ -113,20 +111,15 @@ def _fields(names: Collection[str]) -> str:
 
 
 def _row(name: str, act: type[Declared[Any]]) -> str:
-    declared = act.declared
-    parameters = ", ".join(f"`{each.name}`" for each in dataclasses.fields(act))
     what = " ".join((act.__doc__ or "").split())
-    cells = (
-        f"`{name}`",
-        what,
-        parameters,
-        _roles(declared.by),
-        _roles(declared.touch),
-        _roles(declared.phone),
-        declared.record or "-",
-    )
-    return f"| {' | '.join(cells)} |\n"
+    return f"| `{name}` | {what} | {_who(act)} | {act.declared.record or '-'} |\n"
 
 
-def _roles(roles: Collection[Role]) -> str:
-    return ", ".join(role.value for role in Role if role in roles) or "nobody"
+def _who(act: type[Declared[Any]]) -> str:
+    """The roles that may do an act, and what each of them needs for it."""
+    needs: dict[str, list[str]] = {}
+    for role in (role for role in Role if role in act.declared.by):
+        proofs = {"touch": act.declared.touch, "phone": act.declared.phone}
+        needed = ", ".join(proof for proof, of in proofs.items() if role in of)
+        needs.setdefault(f" ({needed})" if needed else "", []).append(role.value)
+    return "; ".join(f"{', '.join(roles)}{needed}" for needed, roles in needs.items()) or "nobody"

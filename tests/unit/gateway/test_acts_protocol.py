@@ -23,7 +23,7 @@ from tools.docs import acts_protocol
 def test_the_page_about_the_calls_is_made_from_their_declarations() -> None:
     page = Path(__file__).parents[3] / "docs/inside/acts-protocol.md"
     assert page.read_text("utf-8") == acts_protocol.page(), "run: make pages"
-    assert all(f"### `{call.PATH}`" in page.read_text("utf-8") for call in CALLS)
+    assert all(f"| `{call.PATH}` |" in page.read_text("utf-8") for call in CALLS)
 
 
 def test_every_call_that_is_declared_is_answered() -> None:
