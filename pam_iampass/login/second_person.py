@@ -3,9 +3,10 @@
 They are asked one after the other (`verification.py`): if all phones got the request, the most careless person would
 decide. Their backoff counts by origin and asker, so that denials of one account do not delay everybody's sudo. The
 asker's own limits count too: with ten approvers, one asker could otherwise cause 86 requests an hour, not 27. The asker
-must be known, because an unnamed person could approve their own login. `exempt` and `asked` are about the person who logs in, as if the
-service had no `approver`: nobody gets in because another person is exempt. Bypasses and recovery codes are for a
-person's own phone, and have no effect here.
+must be known, because an unnamed person could approve their own login.
+
+`exempt` and `asked` are about the person who logs in, as if the service had no `approver`: nobody gets in because
+another person is exempt. Bypasses and recovery codes are for a person's own phone, and have no effect here.
 """
 
 from __future__ import annotations

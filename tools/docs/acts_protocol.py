@@ -50,14 +50,12 @@ fields, repeated keys and `null` are errors. Times are ISO 8601 with an offset; 
 
 ## In which order
 
-| to | call |
-| --- | --- |
-| sign in | `/sign-in/challenge`, in the browser `navigator.credentials.get()`, `/sign-in`. The token goes into the cookie. |
-| use a link | `/link/challenge`; with `phone: true` also `/link/ring`, and `/link/answer` until `approved`; in the browser \
-`navigator.credentials.create()`, `/link` |
-| do an act with the phone | `/phone/ring`, and `/phone/answer` until `approved`; then as below |
-| do an act with a touch | `/act/challenge` with the same parameters, in the browser `navigator.credentials.get()`, \
-`/act` |
+- **To sign in**: `/sign-in/challenge`, in the browser `navigator.credentials.get()`, `/sign-in`. The token goes into
+  the cookie.
+- **To use a link**: `/link/challenge`. If it answers `phone: true`, `/link/ring`, and `/link/answer` until `approved`.
+  Then in the browser `navigator.credentials.create()`, and `/link`.
+- **To do an act** that needs the phone: `/phone/ring`, and `/phone/answer` until `approved`. If it needs a touch,
+  `/act/challenge` with the same parameters, and in the browser `navigator.credentials.get()`. Then `/act`.
 
 [acts.md](../reference/acts.md) says what an act needs. A link is `/link#TOKEN`. Browsers do not send the part after
 `#`, so the page sends it. Challenges and approvals are valid for two minutes, once, and only for what they were asked
