@@ -2,6 +2,10 @@
 
 All ways sign and read each call in the same code, `pam_iampass.client`. IAMPASS is nginx with fixed replies over TLS,
 in a process of its own: it takes far less of the machine than a sandbox would.
+
+On two busy cores, docs/inside/decisions/calls-of-iampass.md has http.client and aiohttp. The others: http.client in
+threads of an event loop 4,470 calls a second at most, 0.25 to 0.38 ms of CPU a call, 66 and 112 MiB with 100 and 400
+calls at once; requests in threads 1,900, 0.44 to 0.96 ms, 70 and 112 MiB.
 """
 
 from __future__ import annotations

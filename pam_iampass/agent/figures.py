@@ -2,9 +2,11 @@
 
 The folder belongs to the agent's user, and others read nothing else that it writes: an administrator makes a link to
 the file where node_exporter looks (docs/one-server/operations.md). Measured with node_exporter 1.9: it follows links,
-accepts an empty file, and reports an error for a broken link. `setup` writes a file of its own as root
-(`pam-files.prom`): the agent may be stopped, and root writes into no folder of the agent's user. A port of the agent
-would be one more listener, which any local user can flood. The files say about as much as `who` and `last`.
+accepts an empty file, and reports an error for a broken link. The agent writes 8 kB in less than a millisecond.
+
+`setup` writes a file of its own as root (`pam-files.prom`): the agent may be stopped, and root writes into no folder of
+the agent's user. A port of the agent would be one more listener, which any local user can flood. The files say about as
+much as `who` and `last`.
 """
 
 from __future__ import annotations
