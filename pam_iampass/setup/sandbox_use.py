@@ -6,6 +6,8 @@ own, so that the real ones stay as they are.
 
 The owner of the sandbox's folder can approve every login from then on, but must not get at root's files by what they
 put into the folder: only the owner's regular files are read from it.
+
+Known limit: a FUSE file system of the owner can delay the command until it is interrupted.
 """
 
 from __future__ import annotations
