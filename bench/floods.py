@@ -68,7 +68,7 @@ def measure(seconds: float, rate: float, host_count: int, person_count: int) -> 
             postgres.start("-c", "fsync=on")
             with (
                 running_site(postgres, host_count, person_count, 0, 1, settings) as site,
-                _portal(site, port),
+                portal(site, port),
             ):
                 for name in (QUIET, SOCKET, PORT):
                     with play(site, rate) as hosts, _flood(name, site, port) as flood:
@@ -94,26 +94,27 @@ def bounds(section: Section) -> list[tuple[str, float, float]]:
     return [*found, (f"{section.title}: failed logins", sum(row.values[FAILED] for row in section.rows), 0)]
 
 
-def _acts(site: Site) -> Path:
+def acts_socket(site: Site) -> Path:
+    """Where the gateway's service for the portal answers."""
     return site.folder / "acts.sock"
 
 
 @contextmanager
-def _portal(site: Site, port: int) -> Iterator[None]:
+def portal(site: Site, port: int) -> Iterator[None]:
     """The two services that answer the portal's visitors."""
     add_account(PORTAL_ACCOUNT)
     config = site.folder / "portal.yaml"
     files = f"certificate_file: {site.folder}/server.pem\ncertificate_key_file: {site.folder}/server.pem\n"
     put(config, f"origin: https://localhost:{port}\n{files}")
     acts = socket.socket(socket.AF_UNIX)
-    acts.bind(str(_acts(site)))
+    acts.bind(str(acts_socket(site)))
     acts.listen(1024)
     web = socket.create_server(("127.0.0.1", port), backlog=1024)
     gateway = ["pam_iampass.gateway.cli", "serve-acts", "--config", str(site.gateways[0].config)]
-    portal = ["pam_iampass.portal.cli", "serve", "--config", str(config), "--gateway", str(_acts(site))]
+    pages = ["pam_iampass.portal.cli", "serve", "--config", str(config), "--gateway", str(acts_socket(site))]
     with (
         _service(site, gateway, acts, "Answering the portal."),
-        _service(site, portal, web, "The portal answers at "),
+        _service(site, pages, web, "The portal answers at "),
     ):
         yield
 
@@ -170,7 +171,7 @@ def _flood(name: str, site: Site, port: int) -> Iterator[_Flood]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            asked = {"name": name, "socket": str(_acts(site)), "port": port}
+            asked = {"name": name, "socket": str(acts_socket(site)), "port": port}
             print(json.dumps(asked), file=process.stdin, flush=True)
             assert process.stdout.readline() == "flooding\n"
             yield _Flood(process)

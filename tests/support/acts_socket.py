@@ -168,17 +168,21 @@ def with_passkey(acts: RunningActs, person: str, *, by_root: bool = False) -> Au
     portal = acts.settings.portal
     assert portal is not None
     authenticator = Authenticator(portal.origin)
-
-    async def add() -> None:
-        gateway = acts.gateway
-        async with gateway.database.transaction() as connection:
-            found = await people.find(gateway, connection, person)
-            assert found is not None
-            roles = acts.settings.operators.roles_of(found.groups) if by_root else ()
-            owner, challenge = gateway.keys.owner(found.token), secrets.token_bytes(32)
-            options = webauthn.creation_options(portal, challenge, person, person, owner, ())
-            credential = webauthn.registered(portal, authenticator.create(options), challenge)
-            await passkeys.add(gateway, connection, found, credential, "laptop", roles=roles)
-
-    acts.run(add())
+    acts.run(add_passkey(acts.gateway, authenticator, person, by_root=by_root))
     return authenticator
+
+
+async def add_passkey(
+    gateway: Gateway, authenticator: Authenticator, person: str, *, by_root: bool = False
+) -> None:
+    """Register a new passkey of this person in an authenticator."""
+    portal = gateway.settings.portal
+    assert portal is not None
+    async with gateway.database.transaction() as connection:
+        found = await people.find(gateway, connection, person)
+        assert found is not None
+        roles = gateway.settings.operators.roles_of(found.groups) if by_root else ()
+        owner, challenge = gateway.keys.owner(found.token), secrets.token_bytes(32)
+        options = webauthn.creation_options(portal, challenge, person, person, owner, ())
+        credential = webauthn.registered(portal, authenticator.create(options), challenge)
+        await passkeys.add(gateway, connection, found, credential, "laptop", roles=roles)
