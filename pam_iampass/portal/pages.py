@@ -451,6 +451,7 @@ def _of_logins(query: Mapping[str, str]) -> dict[str, Any]:
         "outcomes": _one_of(query, "outcome"),
         "remote": query.get("address", ""),
         "let_in": query.get("let_in") == "1",
+        "search": query.get("search", ""),
     }
 
 

@@ -11,7 +11,7 @@ from pam_iampass.fleet import hosts as declared
 from pam_iampass.fleet.results import Ended, HostState
 from pam_iampass.gateway.acts.act import Act, Work
 from pam_iampass.gateway.acts.names import UnknownName, lock_host, unknown_host
-from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends, end_sessions
+from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends, end_sessions
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.calls import joining
@@ -134,7 +134,7 @@ class SuspendHost(declared.SuspendHost, Act[SuspendedHost]):
         reasons = [_UNCHANGED] if host.status is HostStatus.SUSPENDED else []
         host = await _changed(work, host, status=HostStatus.SUSPENDED)
         if self.end_logins:
-            ended = await add_ends(gateway, connection, f"host_name = %s AND {OPEN}", self.host)
+            ended = await add_ends(gateway, connection, f"host_name = %s AND {sessions.OPEN}", self.host)
             reasons.append(f"logins to end: {len(ended.were_open)}")
         else:
             ended = EndedSessions(await sessions.find_ringing_of_host(gateway, connection, self.host))

@@ -23,6 +23,7 @@ from pam_iampass.gateway.acts.views import (
     roles_for,
     roles_for_all,
     roles_for_each,
+    searched_record,
     whom,
 )
 from pam_iampass.gateway.base import records
@@ -126,20 +127,32 @@ async def show_bypasses(gateway: Gateway, connection: Connection, actor: Actor, 
     ]
 
 
-async def show_hours(gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter) -> list[HourRow]:
+async def show_hours(
+    gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter, search: str = ""
+) -> list[HourRow]:
     """How many logins there were that are wanted and that the actor sees, for each hour in which there were some. Of
-    their own, people see nothing of who had their name before."""
+    their own, people see nothing of who had their name before.
+
+    :param search: as `searched_record`.
+    """
     roles, number = roles_for_all(actor, HOURS), Counter[tuple[datetime, str]]()
+    has_text, texts = "true", list[object]()
+    if search:
+        has_text, texts = await searched_record(gateway, connection, actor, roles, search)
+
+    def among(names: Sequence[str]) -> tuple[str, list[object]]:
+        return f"person = ANY(%s) AND {has_text}", [list(names), *texts]
+
     if roles:
-        number.update(await records.by_hour(connection, wanted))
+        number.update(await records.by_hour(connection, replace(wanted, of=(has_text, texts))))
     else:
         roles, own, helped = actor.roles, list[str](), list[str]()
         for person in await _visible(gateway, connection, actor):
             (own if roles_for(actor, person) == {Role.SELF} else helped).append(person.name)
-        number.update(await records.by_hour(connection, replace(wanted, of=_among(helped))))
+        number.update(await records.by_hour(connection, replace(wanted, of=among(helped))))
         added = await record_of_adding(connection, actor.name)
         since = [moment for moment in (wanted.since, added and added["at"]) if moment]
-        wanted = replace(wanted, of=_among(own), since=max(since, default=None))
+        wanted = replace(wanted, of=among(own), since=max(since, default=None))
         number.update(await records.by_hour(connection, wanted))
     hours: dict[datetime, dict[str, int]] = {}
     for (hour, outcome), count in sorted(number.items()):

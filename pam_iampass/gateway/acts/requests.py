@@ -65,6 +65,8 @@ class VerifyCaller(declared.VerifyCaller, Act[VerifiedCaller]):
         if session.reason is not None:
             return replace(done, why=session.reason)
         answer = await self._wait(gateway, session, done.made_for)
+        if answer is not Answer.APPROVED and done.sign_in is None:
+            return replace(done, answer=answer)
         async with gateway.database.transaction() as connection:
             connection.later(people.LOCK, ([done.by, self.person],))
             if done.sign_in is not None:  # another request of this sign-in may have been approved meanwhile

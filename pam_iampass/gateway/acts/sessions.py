@@ -25,7 +25,7 @@ from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import steps
 from pam_iampass.gateway.requests import asking, sessions
-from pam_iampass.gateway.requests.sessions import HostSession, State
+from pam_iampass.gateway.requests.sessions import OPEN, HostSession, State
 from pam_iampass.gateway.sign_in.actors import ActRefused, BadParameter
 
 _AT_A_TIME = 10
@@ -33,7 +33,6 @@ _AT_A_TIME = 10
 _READ_AT_ONCE = 500
 """Sessions that are verified between two statements, since PostgreSQL does not wait for long."""
 _WHERE_NAMES_ARE = "see: pam-iampass-gateway session list"
-OPEN = "state IN ('open', 'queued') AND expires_at > now()"
 _COLUMNS = {"person": "person = %s", "host": "host_name = %s", "session": "id = %s::uuid"}
 """The condition on sessions that belongs to each parameter of EndSessions."""
 _ROWS = {

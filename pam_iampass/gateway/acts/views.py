@@ -18,7 +18,7 @@ from pam_iampass.fleet.hosts import HOSTS, HostRow
 from pam_iampass.fleet.passkeys import OWN, OwnRow
 from pam_iampass.fleet.people import LIMITS, PEOPLE, LimitsRow, PersonRow
 from pam_iampass.fleet.records import RECORDS, RecordRow
-from pam_iampass.fleet.sessions import ASKS, SESSIONS, SessionRow
+from pam_iampass.fleet.sessions import SESSIONS, SessionRow
 from pam_iampass.fleet.view import View
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
@@ -39,7 +39,8 @@ from pam_iampass.login.throttle import summary
 
 _MAY_NOT_LOG_IN = "host <> ALL(SELECT name FROM host WHERE group_name = ANY(%s))"
 """The condition of a record of a host that is in none of these groups."""
-_ASKER = "details->>'asker'"
+_HAS = "strpos(lower(concat_ws(chr(10), {})), lower(%s)) > 0"
+"""The condition that one of some texts has a part, in upper or lower case. A part is one line, and has no wildcards."""
 _PHONE_UNSEEN = """
     (NOT had_phone OR phone_lost_at IS NOT NULL) AND NOT EXISTS (
         SELECT 1 FROM record WHERE record.person = name AND fields->>'outcome' IN ('approved', 'covered')
@@ -120,12 +121,12 @@ async def show_sessions(
     person: str = "",
     host: str = "",
     search: str = "",
+    most: int | None = None,
 ) -> list[SessionRow]:
-    """The open sessions that the actor sees, or those of one person or on one host: first those that ask somebody or
-    wait for it, then the others, the oldest first, and children below their parents.
+    """The open sessions that the actor sees, or those of one person or on one host, as `sessions.listing` has them.
 
-    :param search: as `searched`, of the person, or a part of the name of the host or of whoever asks; the sessions that
-        cover one with this text are shown, too.
+    :param search: as `searched`, of the person, or a part of the name of the host, of whoever asks, or of an account
+        that acts for the person; the sessions that cover one with this text are shown, too.
     """
     sees_all = roles_for_all(actor, SESSIONS)
     seen, values = whom(actor, sees_all)
@@ -134,12 +135,12 @@ async def show_sessions(
     condition, values = " AND ".join([seen, *given]), [*values, *given.values()]
     if search:
         has_text, texts = await searched(gateway, connection, actor, sees_all, search)
-        named = " OR ".join(f"strpos(lower({column}), lower(%s)) > 0" for column in ("host_name", _ASKER))
+        named = _HAS.format("host_name, details->>'asker', details->>'agent'")
         found_ones = f"({named} OR person IN (SELECT name FROM person WHERE {has_text}))"  # noqa: S608
-        condition += f" AND ({found_ones} OR id IN (SELECT parent FROM session WHERE {found_ones}))"  # noqa: S608
-        values += [search, search, *texts] * 2
-    found, _ = await sessions.listing(gateway, connection, condition, *values)
-    found.sort(key=lambda each: status_of(each[0]) not in ASKS)  # these cover no others
+        covering = f"SELECT parent FROM session WHERE {sessions.OPEN} AND {condition} AND {found_ones}"  # noqa: S608
+        condition += f" AND ({found_ones} OR id IN ({covering}))"
+        values = [*values, search, *texts, *values, search, *texts]
+    found, _ = await sessions.listing(gateway, connection, condition, *values, most=most)
     roles = await roles_for_each(
         gateway, connection, actor, sees_all, (session.person for session, _, _ in found)
     )
@@ -168,10 +169,12 @@ async def show_limits(gateway: Gateway, connection: Connection, actor: Actor, na
 
 
 async def show_records(
-    gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter, most: int
+    gateway: Gateway, connection: Connection, actor: Actor, wanted: Filter, most: int, search: str = ""
 ) -> list[RecordRow]:
     """The last `most` records that are wanted and that the actor sees, the oldest first. Of their own, people see no
     alerts, and nothing of who had their name before.
+
+    :param search: as `searched_record`.
 
     If `wanted.concerns` names a person, each host on which that person may not log in has one row for all its reports,
     with their `number`: root of a host can report any login, and would push the other records off a page.
@@ -185,6 +188,9 @@ async def show_records(
         is_later = "id >= %s AND coalesce(coalesce(said_at, at) >= %s, true)"
         seen = f"{seen} AND (person <> %s OR (kind <> %s AND {is_later}))"
         values = [*values, actor.name, Kind.ALERT.value, added["id"], added["at"]]
+    if search:
+        has_text, texts = await searched_record(gateway, connection, actor, sees_all, search)
+        seen, values = f"{seen} AND {has_text}", [*values, *texts]
     rows: list[RecordRow] = []
     if wanted.concerns:
         person = None
@@ -279,9 +285,22 @@ async def searched(
         return "true", []
     seen, values = ("true", list[object]()) if Role.ADMIN in sees_all else whom(actor, (), "name")
     named = await people.with_display_name(gateway, connection, text, seen, *values)
-    has = "strpos(lower({}), lower(%s)) > 0"
-    of_groups = f"EXISTS (SELECT FROM unnest(groups) AS own WHERE {has.format('own')})"
-    return f"({has.format('name')} OR {of_groups} OR name = ANY(%s))", [text, text, named]
+    return f"({_HAS.format('name, array_to_string(groups, chr(10))')} OR name = ANY(%s))", [text, named]
+
+
+async def searched_record(
+    gateway: Gateway, connection: Connection, actor: Actor, sees_all: Collection[Role], text: str
+) -> tuple[str, list[object]]:
+    """A condition of SQL, with its values, that a record has this text in the name of its host or of its person, who
+    may have been removed, of whoever asks, or of an account that acts for the person; or that the person is `searched`.
+    All these fields are shown to whoever sees the record."""
+    has_text, texts = await searched(gateway, connection, actor, sees_all, text)
+    # To change the case of a text takes longest. Names of hosts have none.
+    names = f"strpos(host, lower(%s)) > 0 OR {_HAS.format('person')}"
+    asks = _HAS.format("fields->>'asker', fields->>'agent'")
+    asks = f"fields ?| array['asker', 'agent'] AND {asks}"
+    of_person = f"person IN (SELECT name FROM person WHERE {has_text})"  # noqa: S608
+    return f"({names} OR ({asks}) OR {of_person})", [text, text, text, *texts]
 
 
 def roles_for_all(actor: Actor, view: View[Any]) -> frozenset[Role]:

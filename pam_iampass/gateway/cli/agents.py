@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from pam_iampass.errors import EditRefused, shown
 from pam_iampass.fleet.names import person_name_error
-from pam_iampass.gateway.acts.sessions import OPEN, EndedSessions, add_ends
+from pam_iampass.gateway.acts.sessions import EndedSessions, add_ends
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
@@ -16,6 +16,7 @@ from pam_iampass.gateway.cli import CommandGateway
 from pam_iampass.gateway.cli.people import end_now, groups_of
 from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.agents import Agent
+from pam_iampass.gateway.requests.sessions import OPEN
 
 
 def agent_of(gateway: CommandGateway, name: str) -> Agent | None:

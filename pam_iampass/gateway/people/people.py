@@ -33,6 +33,8 @@ NOBODY = bytes(32)
 _ASK_SECONDS = 10.0
 _MESSAGES_OF_HOST = 10
 """Registration links in an hour that logins to one host have sent."""
+_MOST_KNOWN = 100_000
+"""Display names that a process keeps."""
 _ENCRYPTED = ("token", "display_name", "phone_number")
 
 
@@ -150,14 +152,21 @@ async def with_display_name(
     gateway: Gateway, connection: Connection, part: str, condition: str, *values: object
 ) -> list[str]:
     """The names of people who meet a condition of SQL and have this text in their display name. The database cannot
-    search for it, since it is encrypted. Upper and lower case are the same. The other columns are not verified."""
-    found = []
+    search for it, since it is encrypted. Upper and lower case are the same. The other columns are not verified. Each
+    display name is decrypted once."""
+    known, found = gateway.display_names, []
+    if len(known) > _MOST_KNOWN:
+        known.clear()
+    part = part.casefold()
     statement = f"SELECT name, display_name FROM person WHERE display_name IS NOT NULL AND {condition}"  # noqa: S608
     for row in await many(connection, statement, *values):
+        name, sealed = row["name"], row["display_name"]
         with suppress(Tampered):
-            shown = gateway.keys.decrypt(row["display_name"], TABLE, "display_name", row["name"])
-            if part.casefold() in shown.casefold():
-                found.append(row["name"])
+            if (shown := known.get((name, sealed))) is None:
+                shown = gateway.keys.decrypt(sealed, TABLE, "display_name", name).casefold()
+                known[name, sealed] = shown
+            if part in shown:
+                found.append(name)
     return found
 
 

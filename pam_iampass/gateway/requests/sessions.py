@@ -17,6 +17,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from psycopg.rows import DictRow
+
 from pam_iampass.client.session import Session, SessionSchema
 from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
@@ -34,6 +36,9 @@ TABLE = "session"
 FIRST_VERSION = 1
 """The version of a session whose request is on the phone."""
 LOCKED = "SELECT * FROM session WHERE id = %s FOR UPDATE"
+OPEN = "state IN ('open', 'queued') AND expires_at > now()"
+"""The condition of a session that is open, or waits for its turn."""
+_LOGGED_IN = (Status.active.name, Status.walkaway.name)
 
 
 class State(enum.Enum):
@@ -272,31 +277,58 @@ async def find_open_of_host(gateway: Gateway, connection: Connection, name: str)
 
 
 async def listing(
-    gateway: Gateway, connection: Connection, condition: str = "true", *values: object
+    gateway: Gateway,
+    connection: Connection,
+    condition: str = "true",
+    *values: object,
+    most: int | None = None,
 ) -> tuple[list[tuple[HostSession, str, float]], int]:
     """All sessions that meet a condition of SQL and are open or wait for their turn, each with the name of its host and
     the seconds until it expires, the oldest first, and children below their parents; and how many rows no gateway has
-    written."""
-    found, tampered = [], 0
-    statement = (
-        f"SELECT * FROM session WHERE state IN ('open', 'queued') AND expires_at > now() AND {condition}"  # noqa: S608
-        " ORDER BY began_at"
-    )
+    written. With `most`, only the first so many are read, and those that ask somebody or wait for it come first."""
     moment = await now(connection)
-    for row in await many(connection, statement, *values):
-        try:
-            session = from_row(gateway, row)
-        except Tampered:
-            tampered += 1
-        else:
-            found.append((session, row["host_name"], (row["expires_at"] - moment).total_seconds()))
-    known = {session.id: session for session, _, _ in found}
+    columns = "*" if most is None else "id, parent, began_at, state, status"
+    rows = await many(
+        connection,
+        f"SELECT {columns} FROM session WHERE {OPEN} AND {condition}",  # noqa: S608
+        *values,
+    )
+    rows = _in_order(rows)
+    if most is not None:  # those that ask cover no others
+        rows.sort(key=lambda row: row["state"] == State.OPEN.value and row["status"] in _LOGGED_IN)
+    found: list[tuple[HostSession, str, float]] = []
+    tampered = 0
+    while rows and len(found) != most:
+        part, rows = (rows, []) if most is None else (rows[: most - len(found)], rows[most - len(found) :])
+        for row in part if most is None else await _whole(connection, part):
+            try:
+                session = from_row(gateway, row)
+            except Tampered:
+                tampered += 1
+            else:
+                found.append((session, row["host_name"], (row["expires_at"] - moment).total_seconds()))
+    return found, tampered
 
-    def place(session: HostSession) -> tuple[tuple[datetime, uuid.UUID], ...]:
-        above = known.get(session.parent) if session.parent is not None else None
-        return (*(() if above is None else place(above)), (session.began_at, session.id))
 
-    return sorted(found, key=lambda each: place(each[0])), tampered
+def _in_order(rows: Sequence[DictRow]) -> list[DictRow]:
+    """Rows of sessions, the oldest first, and children below their parents. They may have been written by anybody."""
+    known = {row["id"]: row for row in rows}
+
+    def place(row: DictRow) -> list[tuple[datetime, uuid.UUID]]:
+        above = {row["id"]: row}
+        while (parent := known.get(row["parent"])) is not None and parent["id"] not in above:
+            row = above[parent["id"]] = parent
+        return [(each["began_at"], each["id"]) for each in reversed(above.values())]
+
+    return sorted(rows, key=place)
+
+
+async def _whole(connection: Connection, rows: Sequence[DictRow]) -> list[DictRow]:
+    """All columns of these rows, in their order, of sessions that are still open."""
+    ids = [row["id"] for row in rows]
+    found = await many(connection, f"SELECT * FROM session WHERE id = ANY(%s) AND {OPEN}", ids)  # noqa: S608
+    by_id = {row["id"]: row for row in found}
+    return [by_id[id] for id in ids if id in by_id]
 
 
 # Changes

@@ -93,7 +93,8 @@ _Search = Annotated[
     str,
     text(line_error, empty=True),
     "with this text in the name of the person, in a group of theirs, or in the display name if the actor sees it; of"
-    " `sessions`, also in the name of the host",
+    " `sessions`, `records` and `hours`, also in the name of the host, of who asks, or of an account that acts for the"
+    " person",
 ]
 _Remote = Annotated[str, _BEGINNING, "from addresses that begin so"]
 _LetIn = Annotated[bool, flag, "true: successful logins only"]
@@ -155,7 +156,7 @@ async def sessions(
     search: _Search = "",
 ) -> Rows:
     """Waiting logins, then open sessions: the oldest first, with the logins that each session covers below it."""
-    found = await show_sessions(gateway, connection, actor, person, host, search)
+    found = await show_sessions(gateway, connection, actor, person, host, search, MOST + 1)
     return found[:MOST], len(found) > MOST
 
 
@@ -195,6 +196,7 @@ async def records(
     since: Annotated[str, _TIME, "from this time on (ISO 8601)"] = "",
     until: Annotated[str, _TIME, "until this time (ISO 8601)"] = "",
     let_in: _LetIn = False,
+    search: _Search = "",
     before: Annotated[int, _up_to(2**62), "written before the record with this `id`"] = 0,
     last: Annotated[int, _up_to(MOST), f"how many: {MOST} at most, {_LAST} without it"] = _LAST,
 ) -> Rows:
@@ -216,7 +218,7 @@ async def records(
         remote=remote,
         before=before,
     )
-    return await show_records(gateway, connection, actor, wanted, last), False
+    return await show_records(gateway, connection, actor, wanted, last, search), False
 
 
 @view
@@ -289,6 +291,7 @@ async def hours(
     outcomes: _Outcomes = (),
     remote: _Remote = "",
     let_in: _LetIn = False,
+    search: _Search = "",
     hours: Annotated[
         int, _up_to(_MOST_HOURS), f"of how many hours: {_MOST_HOURS} at most, {_HOURS} without it"
     ] = _HOURS,
@@ -297,7 +300,7 @@ async def hours(
     since = (await now(connection)).replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours - 1)
     since -= timedelta(microseconds=1)
     wanted = Filter(person, hosts, services, outcomes, since=since, let_in=let_in, remote=remote)
-    return await show_hours(gateway, connection, actor, wanted), False
+    return await show_hours(gateway, connection, actor, wanted, search), False
 
 
 @view
