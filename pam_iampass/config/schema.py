@@ -116,8 +116,8 @@ COVERS = Section(
             "How long after the approval; not longer than `longest`.",
         ),
     ),
-    "They must be in the same login session, by the same user, with the same approver, and need no stronger method; "
-    "and IAMPASS, asked at that moment, must report that the session is active.",
+    "They must be in the same login session, by the same user, with the same approver and no stronger method. IAMPASS "
+    "is asked at that moment, and must report the session as active.",
     merged=True,
     comment="Logins within a kept login that need no approval of their own, such as `{services: [sudo], for: 15m}`.",
 )
@@ -129,57 +129,55 @@ SESSION = Section(
             "keep",
             _BOOLEAN,
             "false",
-            "Otherwise the IAMPASS session ends with the approval. To keep it, the PAM file needs a session line of "
-            "pam_iampass. On a host of a gateway, only a login that is kept can cover a login on another host, or be "
-            "covered by one.",
-            comment="Whether sessions are kept.",
+            "The PAM file needs a session line of pam_iampass. On a host of a gateway, only a kept login can cover a "
+            "login on another host, or be covered by one.",
+            comment="Whether the IAMPASS session lasts as long as the login. Otherwise it ends with the approval.",
         ),
         Key(
             "longest",
             _LONGEST_SESSION,
             "12h",
-            f"After that time, `when_closed` applies. From 1m to {value_types.LONGEST_SESSION // 3600}h.",
-            comment="How long a session is kept at most.",
+            f"From 1m to {value_types.LONGEST_SESSION // 3600}h.",
+            comment="How long a session is kept at most. After that time, `when_closed` applies.",
         ),
         Key(
             "check",
             ValueType(_DURATION, value_types.duration(2, 900), example="30s"),
             "30s",
-            "From 2s to 15m. A gateway asks every 30 s, whatever this says.",
+            "From 2s to 15m. A gateway always asks every 30 s.",
             comment="How often IAMPASS is asked whether a kept session is active.",
         ),
         Key(
             "when_closed",
             _ENFORCEMENT,
             "end",
-            "The same happens after it was ended at IAMPASS. For a login that is not graphical, `lock` is the same as "
-            "`revoke`. With `revoke`, sudo and doas ask for the password again.",
-            comment="What happens after the session was ended on the phone: `end` (the login ends), `lock` (it is "
-            "locked if it is graphical), `revoke` (the session covers nothing any more).",
+            "With `revoke`, sudo and doas also ask for the password again.",
+            comment="What happens after the session was ended on the phone or at IAMPASS: `end` (the login ends), "
+            "`lock` (a graphical login is locked; for others as `revoke`), `revoke` (the login goes on, and covers "
+            "nothing any more).",
         ),
         Key(
             "when_away",
             _ENFORCEMENT,
             "revoke",
             "",
-            comment="What happens, in the same way, after the phone is no longer near.",
+            comment="What happens, in the same way, when the phone is no longer near.",
         ),
         Key(
             "unlock_on_return",
             _BOOLEAN,
             "false",
-            "Whether a screen that was locked because the phone was no longer near is unlocked when the phone is back.",
+            "Whether a screen that `when_away: lock` has locked is unlocked when the phone is back.",
         ),
         mapping(COVERS, "{services: [sudo]}"),
         Key(
             "covers_connections",
             _BOOLEAN,
             "false",
-            "They must be of the same user, while a kept login lasts. Without a prompt, sshd has not yet said which "
-            "first factor it has accepted. It has no effect if a key says who logs in (`approver: key`, or a second "
-            "person and a table of `keys`). People may share an address: see one-server/sessions.md.",
-            comment="Whether further ssh logins from the same address with the same first factor need no approval, if "
-            "sshd prompts.",
+            "It has no effect if a key says who logs in (`approver: key`, or a second person and ssh keys in the user "
+            "table). People may share an address: see one-server/sessions.md.",
+            comment="Whether, while a kept login lasts, further ssh logins of the same user need no approval. They "
+            "must come from the same address with the same first factor, and sshd must prompt.",
         ),
     ),
     "A service that does not set a key of `session` has its general value.",
@@ -214,12 +212,11 @@ FOR_SERVICES = (
         "unavailable",
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), example="deny"),
         "deny",
-        "`ignore` applies only if the connection is refused or times out, if there is no route, or if the server's "
-        "name cannot be looked up. A user of this machine can cause some of these, too, and then log in as anyone "
-        "whose first factor they have.",
+        "Unreachable means that the connection is refused or times out, that there is no route, or that the name "
+        "lookup fails. A user of this machine can cause some of these, and then log in as anyone whose first factor "
+        "they have.",
         comment="What happens if IAMPASS is unreachable and nothing of the request was sent: `deny`; or `ignore` (the "
-        "login continues without the phone), which applies to sshd and login only. A 429 or 5xx response always "
-        "denies.",
+        "login continues without the phone), only in sshd and login. A 429 or 5xx response always denies.",
     ),
     Key(
         "timeout",
@@ -269,11 +266,10 @@ EXEMPT = Section(
             "A user, or the members of a group, if the login comes from the network.",
         ),
     ),
-    "Without the agent, or with a mistake in this file, these logins are denied, too: see `rescue=NAME` in "
-    "`pam_iampass`(8) for an account that can still log in then.",
+    "If the agent does not run or this file has an error, these logins are denied, too. For an account that can still "
+    "log in then, see `rescue=NAME` in `pam_iampass`(8).",
     comment="Logins that do not need the phone. Networks are written like 192.0.2.0/24; host names never match. A rule "
-    'names a user or a group, and a network: `"user backup from 192.0.2.0/24"`, `"group automation from '
-    '192.0.2.0/24"`.',
+    "names a user or a group, and a network: `user backup from 192.0.2.0/24`, `group automation from 192.0.2.0/24`.",
 )
 
 ASKED = Section(
@@ -282,8 +278,8 @@ ASKED = Section(
         Key("users", _names("[alice]"), (), "Users by name."),
         Key("groups", _names("[staff]"), (), "Members of these groups, primary or supplementary."),
     ),
-    "`exempt` applies first. While a name in these lists is unknown to the machine, users who are not in the lists are "
-    "denied.",
+    "`exempt` applies first. While the machine does not know a name in these lists, it denies users who are not in the "
+    "lists.",
     comment="If there is a name here, only these users and groups are asked, and all others are exempt.",
 )
 
@@ -321,41 +317,39 @@ SECOND_PERSON = Section(
             "allow_self",
             _BOOLEAN,
             "false",
-            "Whether the one who logs in may be asked, too. Otherwise the account, the caller, the person of the key "
-            "or of the login session, and anyone with the same token, are left out, and a login is denied if nothing "
-            "names a person who has a token: neither a key, nor a kept login session, nor the account. If people share "
-            "accounts, the user table must have keys of that name.",
+            "Whether the person who logs in may be asked, too. Otherwise the account, the caller, the person of the "
+            "key or of the login session, and everybody with the same token are left out. A login is then denied if "
+            "neither a key, nor a kept login session, nor the account names a person with a token. For shared "
+            "accounts, see `shared_accounts`.",
         ),
     ),
-    "A second person: `approver` can also be one of `user`, `users` and `group`, each with `allow_self`. They are "
-    "asked one after the other within `timeout`, at most once each: the next one only if the one before has no phone, "
-    "has not answered in their share of the time (at least 15s), or may be sent no request now. A refusal ends the "
-    "login. `exempt` and `asked` are about the one who logs in. Bypasses and recovery codes have no effect.",
+    "A second person: one of `user`, `users` and `group`, with or without `allow_self`. People are asked one after the "
+    "other within `timeout`, each at most once. The next person is asked if the one before has no phone, may be sent "
+    "no request now, or has not answered in their share of the time (at least 15s). A refusal ends the login. "
+    "`exempt` and `asked` apply to the user who logs in. Bypasses and recovery codes have no effect.",
 )
 
 APPROVER = Key(
     "approver",
     ValueType("user, caller, key, login or a mapping", value_types.choice(Approver), example="caller"),
     "user",
-    "`caller`: in su, if the target is another user than root, the target is asked. `user`: with `rootpw`, `targetpw` "
-    "and `runaspw`, sudo gives PAM another user than the caller. `key`: for accounts that several people share; the "
-    "user table says whose key or certificate it is. It needs `pam-iampass setup sshd --prompt`. `login`: for such "
-    "accounts, also in polkit before version 127; in su it applies as `caller` does. It needs `session.keep` for the "
-    "service by which people log in. A mapping: a second person, see below.",
+    "With `rootpw`, `targetpw` and `runaspw`, sudo gives PAM another user than the caller. `key` and `login` are for "
+    "accounts that several people share (shared-accounts.md). `key` needs `pam-iampass setup sshd --prompt`. `login` "
+    "also works in polkit before version 127. In su, it applies as `caller` does.",
     instead=SECOND_PERSON,
-    comment="Whose phone is asked: `caller` (the user who runs the program, in su only if the target is root), `user` "
-    "(the user whose name PAM gets, in su the target), `key` (in sshd, the person whose key it is), or `login` (in "
-    "sudo, su and doas, the person who approved the login session; needs `session.keep` for sshd). Or others than the "
-    "one who logs in: `{user: carol}`, `{users: [carol, dave]}` or `{group: oncall}`. Without `approver` it is "
-    "`caller` for sudo and su, and `user` for all others.",
+    comment="Whose phone is asked: `caller` (the user who runs the program; in su, if the target is not root, the "
+    "target), `user` (the user whose name PAM gets; in su the target), `key` (in sshd, the person whose key it is), "
+    "or `login` (in sudo, su and doas, the person who approved the login session; needs `session.keep` for the "
+    "service of that login). Or a second person: `{user: carol}`, `{users: [carol, dave]}` or `{group: oncall}`. "
+    "Without `approver` it is `caller` for sudo and su, and `user` for all others.",
 )
 
 OTHERWISE = Key(
     "otherwise",
     ValueType("deny or user", value_types.choice(Otherwise), example="deny"),
     "deny",
-    "With `key`, this is so if the key belongs to nobody in the table of `keys`, or if there is no key; with `login`, "
-    "outside of a login session that is kept and has a person.",
+    "With `key`, there is no key, or the user table gives it to nobody. With `login`, the login session is not kept or "
+    "has no person.",
     comment="With `approver: key` or `login`, what happens if the person is not known: `deny`; or `user`, the "
     "phone of the account itself is asked (with `login`, that of the caller).",
 )
@@ -389,8 +383,9 @@ def proxy_key(target: str) -> Key:
             nullable=True,
         ),
         None,
-        f"It is for connections to {target}.",
-        comment="The proxy, such as http://proxy.example.com:3128. Environment variables are ignored.",
+        "",
+        comment=f"The proxy for connections to {target}, such as `http://proxy.example.com:3128`. Environment variables "
+        "are ignored.",
     )
 
 
@@ -399,8 +394,8 @@ THROTTLE = (
         "cool_off",
         _COOL_OFF,
         "30s",
-        "The reason does not matter, unless a gateway says that it has asked nobody. An approval, or an hour without a "
-        f"request, resets the time. From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
+        "Requests for which a gateway has asked nobody do not count. An approval, or an hour without a request, "
+        f"resets the time. From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
         comment="How long an origin (service and remote host) has to wait after two requests in a row that were not "
         "approved; it doubles each time, up to `longest_cool_off`.",
     ),
@@ -409,37 +404,36 @@ THROTTLE = (
         "requests_per_hour",
         _number(1000, "30"),
         "30",
-        "How many requests to one user's phone may remain without an approval within an hour, from all origins "
-        "together.",
+        "How many requests to one user may stay without an approval within an hour, from all origins together.",
     ),
     Key(
         "logins_at_once",
         _number(1000, "10"),
         "10",
-        "How many logins of one user from one origin may wait at the prompt at the same time, and how many "
-        "after it. One login of a user has its request on the phone; the others wait for their turn.",
+        "How many logins of one user from one origin may wait at the prompt, and how many after it. Only one has its "
+        "request on the phone.",
     ),
     Key(
         "spacing",
         ValueType(_DURATION, value_types.duration(0, value_types.LONGEST_SPACING), example="3s"),
         "3s",
-        "It is for requests to the same user, so that nobody approves by mistake a request that has just replaced "
-        f"another one. From 0s to {value_types.LONGEST_SPACING}s.",
-        comment="The time between the end of one request and the next.",
+        f"From 0s to {value_types.LONGEST_SPACING}s.",
+        comment="The time between two requests to the same user, so that nobody approves by mistake a request that has "
+        "just replaced another one.",
     ),
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
     replace(
         APPLICATION_ID,
-        comment=f"{APPLICATION_ID.doc} Required: until it is set, every login through the module is denied.",
+        comment=f"{APPLICATION_ID.doc} Until it is set, every login is denied.",
         doc="",
     ),
     Key(
         "application_secret_file",
         replace(_PATH, example="/etc/iampass/application-secret"),
         "/etc/iampass/application-secret",
-        "While the secret is being changed, the file can have the previous one on a second line.",
+        "While you change the secret, a second line can have the previous one.",
         comment="A file that contains the application's secret. To write it:\n"
         "    `install -o root -g _iampass -m 0640 /dev/stdin /etc/iampass/application-secret`",
     ),
@@ -456,36 +450,36 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "joined_file",
         replace(_PATH, example="/etc/iampass/joined.yaml", nullable=True),
         "/etc/iampass/joined.yaml",
-        "They are asked in order; one that has failed is asked after the others for 30s. `gateway-secret` and "
-        "`gateway-ca.pem` are beside the file. `application_id`, `application_secret_file`, `server`, `ca_file`, "
-        "`proxy` and `unlisted_users` have no effect then, and nobody needs an entry in the user table, whose tokens "
-        "are ignored: gateways know people by name. `null`: the file has no effect.",
-        comment="What `pam-iampass join` writes. If it exists, this host asks the gateways that it names, instead of "
+        "The host asks them in order, and for 30s asks last one that has failed. The five keys above and "
+        "`unlisted_users` then have no effect. Users need no entry in the user table, and tokens there are ignored, "
+        "because gateways know people by name. `null`: the file has no effect.",
+        comment="`pam-iampass join` writes this file. If it exists, this host asks the gateways in it instead of "
         "`server`.",
     ),
     Key(
         "users",
         _PATH,
         "/etc/iampass/users.yaml",
-        "The table has tokens and ssh keys.",
-        comment="The user table. The directory `users.d` beside it is read first: one file per user, `<user>.yaml`.",
+        "",
+        comment="The user table, with tokens and ssh keys. The folder `users.d` beside it is read first: one file per "
+        "user, `<user>.yaml`.",
     ),
     Key(
         "shared_accounts",
         _BOOLEAN,
         "false",
-        "It is so, too, while anybody there has keys, and with `approver: key` in a service: set it if the last keys "
-        "may ever be removed, or the file emptied.",
-        comment="Whether several people log in to one account (shared-accounts.md). Where a second person must "
-        "approve, an account then counts as a person only if the user table has ssh keys of that name.",
+        "The same applies while the table has any keys, and if a service has `approver: key`. Set it, so that it still "
+        "applies after the last key was removed.",
+        comment="Whether several people log in to the same account (shared-accounts.md). If a second person must "
+        "approve, an account then counts as a person only if the user table has ssh keys of its name.",
     ),
     Key(
         "show_command",
         _BOOLEAN,
         "true",
         "",
-        comment="Whether records, and the gateway if there is one, say what command sudo, su or doas were called for. "
-        "Its arguments can hold secrets.",
+        comment="Whether records, and the gateway if there is one, have the command line of sudo, su or doas. Its "
+        "arguments can hold secrets.",
     ),
     *FOR_SERVICES,
     EXEMPT,
@@ -494,8 +488,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
     Section(
         "throttle",
         THROTTLE,
-        "On a host of a gateway, which has such limits for all hosts, only what the gateway cannot have counted counts "
-        "here as well.",
+        "On a host of a gateway, these limits apply only to requests that the gateway cannot count.",
         comment="Limits on requests to one phone.",
     ),
     Section(
@@ -505,12 +498,12 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "requests_per_hour",
                 _number(1000, "10"),
                 "10",
-                "How many requests of all accounts that act for one user may remain without an approval within an "
-                "hour. They do not count for the user's own limit, `throttle.requests_per_hour`.",
+                "As `throttle.requests_per_hour`, for all accounts that act for one user together. Their requests do "
+                "not count for the user.",
             ),
         ),
-        "Their requests wait behind the user's own, and begin 30s after the last one of these at the earliest. A login "
-        "of the user ends one that is on the phone.",
+        "Their requests wait until 30s after the last request of the user's own logins. A login of the user ends a "
+        "request of such an account that is on the phone.",
         comment="Accounts that act for a user (`acts_for` in the user table), such as those of AI agents.",
     ),
     Section(
@@ -522,11 +515,11 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                     "never, unavailable or unanswered", value_types.choice(AskForCode), example="unanswered"
                 ),
                 "unanswered",
-                "This is for applications that show our text at once, such as sudo, su and login. Nobody is asked "
-                "until codes were made for a user of the machine; on a host of a gateway everybody is asked, since the "
-                "gateway may have codes.",
-                comment="When other applications, and sshd's prompt from OpenSSH 10.3 on, ask for a code: `never`; "
-                "`unavailable`, if no request could be sent; `unanswered`, also if nobody answered.",
+                "Nobody is asked before codes were made for a user of this machine. On a host of a gateway everybody "
+                "is asked.",
+                comment="When applications that show our text at once ask for a code: `never`; `unavailable`, if no "
+                "request could be sent; `unanswered`, also if nobody answered. Such applications are sudo, su, login "
+                "and, from OpenSSH 10.3 on, sshd's prompt.",
             ),
             Key(
                 "attempts_per_hour",
@@ -535,9 +528,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "How many wrong recovery codes may be typed for one user from one origin within an hour.",
             ),
         ),
-        "They are for users who cannot use their phone.",
-        comment="Recovery codes (`pam-iampass recovery new USER`). In sshd, users type them at the prompt or, with "
-        "`setup sshd --codes`, before the key.",
+        "",
+        comment="Recovery codes for users who cannot use their phone (`pam-iampass recovery new USER`). In sshd, users "
+        "type them at the prompt or, with `setup sshd --codes`, before the key.",
     ),
     Section(
         "services",

@@ -19,16 +19,18 @@ if TYPE_CHECKING:
 
 _HEAD = "<!-- Made by `make pages`; change `{module}` instead. -->\n# {title}\n\n"
 
-_HOST_INTRODUCTION = """\
-`/etc/iampass/iampass.yaml` configures the module. `/etc/iampass/users.yaml` lists the users, their tokens and ssh keys.
-`pam-iampass check` reads both as the module does and reports every problem. Logins are denied until all errors are
-fixed.
+_FORMAT = """\
+The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys."""
 
-The files, and every folder above them, must belong to root and be writable by nobody else. The files must not be
-symbolic links; the folders may be. Only root and the group `_iampass` may be able to read the secret:
-`chown root:_iampass`, `chmod 0640`.
+_HOST_INTRODUCTION = f"""\
+`/etc/iampass/iampass.yaml` configures the module, `/etc/iampass/users.yaml` lists the users. `pam-iampass check`
+reports every problem in both. Logins are denied until all errors are fixed.
 
-The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
+The files and all folders above them must belong to root, and only root may be able to write to them. The files must not
+be symbolic links. Only root and the group `_iampass` may be able to read the secret: `chown root:_iampass`,
+`chmod 0640`.
+
+{_FORMAT}
 Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
 """
 
@@ -44,31 +46,28 @@ One user per line: the name as in `getent passwd`, then the IAMPASS token, or a 
     dave: {keys: [{ca: SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU, key_id: dave@example.com}]}
     claude: {acts_for: alice}
 
-Names and tokens are always text: `no`, `null` and `0123` are names and tokens like any other. A token has 1 to 256
-characters, no control characters, and is not `.` or `..`. An error in the file denies the logins of all users in it.
+Names and tokens are always text, also `no`, `null` and `0123`. A token has 1 to 256 characters, no control characters,
+and is not `.` or `..`. An error in the file denies the logins of all users in it.
 
-`keys`, for `approver: key` and second persons, are public keys or their fingerprints, and mappings of `ca` with
-`key_id` or `principal`, which name certificates of that CA. Nobody logs in by a key that two users have. A user without
-a token is asked by the one that a gateway or `unlisted_users` knows. Where keys count, a login looks at all files of
-the table (a thousand take 20 ms), and the first one after a change reads them (100,000 users take seconds).
+`keys` are for `approver: key` and second persons. Each is a public key, its fingerprint, or a mapping of `ca` with
+`key_id` or `principal`, which names certificates of that CA. A key that two users have logs in nobody. A user with keys
+and no token has the token of `unlisted_users`, or is known to the gateway.
 
-`acts_for` is for the account of an AI agent, a build job or a robot. The phone of its owner approves its logins and
-each of its calls of sudo. The owner must be a user with a token in the table, and must not act for anybody. The
-account has no token, methods, keys or recovery codes. A bypass of the owner has no effect on it; a bypass of the
-account has. If it becomes its owner or a user who needs no approval, its calls of sudo still count as its own. Its
-requests wait behind those of the owner, and have limits of their own (`agents`). It approves for nobody, and the owner
-is never the second person for it. While its request is on the owner's phone, a line on the owner's terminals on this
-host shows the account and the command (`mesg n` turns these lines off). [agents.md](../one-server/agents.md) sets up
-such an account.
+`acts_for` names the owner of an account for an AI agent, a build job or a robot. The owner's phone approves its logins
+and each of its calls of sudo. [agents.md](../one-server/agents.md) sets up such an account.
 
-The account is always asked: `asked` and `exempt.networks` do not spare it. If it is in `exempt` by its name, by a
-group or by a rule, or if it cannot act for its owner, only its own logins are denied, and `pam-iampass check` reports
-an error. A host that has joined a gateway denies every account with `acts_for`.
+- The owner must be a user with a token in the table, and must not act for anybody.
+- The account has no token, methods, keys or recovery codes. Only a bypass of its own has an effect on it.
+- The account approves for nobody, and the owner is never the second person for it.
+- `asked` and `exempt.networks` do not spare the account. If it is in `exempt` by its name, a group or a rule, or cannot
+  act for its owner, its own logins are denied, and `check` reports an error.
+- A host that has joined a gateway denies every account with `acts_for`.
 
-A file `users.d/<user>.yaml`, in the folder of the table, holds one user in the same form and takes the place of the
-line in `users.yaml`. An error in it denies only the logins of that user. With it, a login is as fast with 100,000 users
-as with 10. If every user has a file there, keep an empty `users.yaml`: while it is missing, users without a file are
-denied, and `pam-iampass check` reports an error. On a host of a gateway, `users.yaml` may be missing.
+A file `users.d/<user>.yaml` beside the table holds one user in the same form, and replaces the line in `users.yaml`. An
+error in it denies only the logins of that user. With such files, a login is as fast with 100,000 users as with 10,
+unless keys count: then it looks at all files (a thousand take 20 ms), and the first login after a change reads them. If
+every user has a file there, keep an empty `users.yaml`. While it is missing, users without a file are denied, except on
+a host of a gateway.
 
 In the name of such a file, letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first character) stand for
 themselves. Every other byte of UTF-8 is `%XX`, two upper-case hexadecimal digits: the file of `jo@example.com` is
@@ -91,25 +90,25 @@ The phone for all users, an exempt user for backups, and more time for sudo:
 """
 
 
-_GATEWAY_INTRODUCTION = """\
+_GATEWAY_INTRODUCTION = f"""\
 `/etc/iampass-gateway/gateway.yaml` configures a gateway; it is the same on every gateway of a fleet.
 `pam-iampass-gateway init` writes it. A gateway does not start until all errors are fixed.
 
-The file must belong to root and be writable by nobody else. The secrets are in files of their own, which only root can
-read; systemd passes them to the service.
+The file must belong to root, and only root may be able to write to it. The secrets are in files of their own, which
+only root can read; systemd passes them to the service.
 
-The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
+{_FORMAT}
 Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
 """
 
-_PORTAL_INTRODUCTION = """\
+_PORTAL_INTRODUCTION = f"""\
 `/etc/iampass-portal/portal.yaml` configures the portal of a fleet, which runs on a gateway. `pam-iampass-gateway portal
 setup` writes it. Without a certificate that can be read the portal does not start, unless it is behind a proxy.
 
-The file must belong to root and be writable by nobody else. The certificate and its key are in files of their own;
-systemd passes them to the service.
+The file must belong to root, and only root may be able to write to it. The certificate and its key are in files of
+their own; systemd passes them to the service.
 
-The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
+{_FORMAT}
 """
 
 _PORTAL_AFTER = """\
@@ -206,22 +205,32 @@ def installed_file() -> str:
         "# After each change: pam-iampass check",
     ]
     for entry in SCHEMA:
-        lines.append("")
+        lines += ["", *_commented(entry.comment)]
         if isinstance(entry, Key):
-            lines += [*_commented(entry.comment), f"{entry.name}: {entry.written_default()}".rstrip()]
-        else:
-            own = [key for key in entry.keys if key.comment and key not in SHARED]
-            of_keys = [f"{key.name}: {key.comment[0].lower()}{key.comment[1:]}" for key in own]
-            lines += _commented(" ".join([entry.comment, *of_keys]))
-            lines.append(f"{entry.name}:{' {}' if entry.named else ''}")
-            if not entry.named:
-                lines += [f"  {key.name}: {key.written_default()}" for key in entry.keys]
+            lines.append(f"{entry.name}: {entry.written_default()}".rstrip())
+            continue
+        own = [key for key in entry.keys if key not in SHARED]
+        if entry.named:
+            for key in own:
+                lines += _commented(f"{key.name}: {key.comment}", hanging="    ")
+            lines.append(f"{entry.name}: {{}}")
+            continue
+        lines.append(f"{entry.name}:")
+        for key in own:
+            lines += [*_commented(key.comment, "  "), f"  {key.name}: {key.written_default()}"]
     return "\n".join([*lines, ""])
 
 
-def _commented(text: str) -> list[str]:
+def _commented(text: str, indent: str = "", hanging: str = "") -> list[str]:
     lines = text.replace("`", "").splitlines()
-    return [f"# {part}" for line in lines for part in textwrap.wrap(line, 118, break_on_hyphens=False)]
+    prefix = f"{indent}# "
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(
+            line, 120, initial_indent=prefix, subsequent_indent=prefix + hanging, break_on_hyphens=False
+        )
+    ]
 
 
 def gateway() -> Reference:
@@ -275,9 +284,10 @@ def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) ->
 
 
 def _example(key: Key) -> list[str]:
-    """An example, unless the description of the type or the default is one."""
+    """An example, unless the description of the key or of its type has it, or it is the default."""
     known = [key.default, *re.split(r", | or ", key.type.description)]
-    is_new = key.section is None and key.type.example not in [*known, "true"]
+    is_described = key.type.example.strip('"') in key.description
+    is_new = key.section is None and not is_described and key.type.example not in [*known, "true"]
     return [f"for example `{key.type.example}`"] if is_new else []
 
 
