@@ -19,7 +19,7 @@ class FindingKind:
     title: str
     """The problem, in a line; words in braces are filled in."""
     meaning: str
-    """The explanation for the page."""
+    """The explanation for the page; empty if the title says it all."""
     remedy: str
     """The advice, in a line; words in braces are filled in."""
     severity: Severity
@@ -40,48 +40,43 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "configuration-error",
             "The configuration has an error: {what}",
-            "While the settings or the user table have an error, the module denies all logins. An error in a file of"
-            " `users.d` denies only the logins of that user.",
+            "All logins are denied until it is fixed; with an error in a file of `users.d`, only those of that user.",
             "{remedy}",
         ),
         warning_kind(
             "configuration-warning",
             "The configuration is valid, but probably not intended: {what}",
-            "Logins work as the settings say.",
+            "",
             "{remedy}",
         ),
         error_kind(
             "configuration-readable",
             "Others can read settings or tokens: {what}",
-            "Only root and the service's user may read the settings and the tokens. An access control list counts,"
-            " too, because the mode does not show whom it names. If others can read the secret, every login is denied;"
-            " otherwise logins go on. The members of the group `_iampass` can read the secret and all tokens, and with"
-            " them register a phone in anybody's name: the group is for the service alone.",
+            "Only root and `_iampass` may read them. Access control lists count, too, because the mode does not show"
+            " whom they name. Other members of the group `_iampass` could register a phone in anybody's name. If"
+            " others can read the secret, every login is denied; otherwise logins go on.",
             "{remedy}",
         ),
         error_kind(
             "account-cannot-act",
             "An account cannot act for the person whom the user table names: {what}",
-            "With `acts_for`, the phone of a person approves the logins of an account, such as that of an AI agent. The"
-            " person must be a user with a token in the table, and must not act for anybody. The account has no token,"
-            " methods or keys of its own, and is not exempt. Until this is fixed, the logins of this account are"
-            " denied.",
+            "The logins of this account are denied. [settings.md](settings.md#usersyaml-and-usersd) has the rules for"
+            " `acts_for`.",
             "{remedy}",
         ),
         note_kind(
             "service-off",
             "The settings name a service that is not switched on yet: {what}",
-            "`services`, `session.covers` or a bypass names this PAM service. A name that is no PAM service is an"
-            " error.",
+            "`services`, `session.covers` or a bypass names this PAM service. If no such PAM service exists, this is"
+            " an error.",
             "{remedy}",
         ),
         error_kind(
             "switched-off",
             "{what}",
-            "A package, an Ansible role or a person has overwritten the PAM file, put a link in its place, or"
-            " commented out our lines. Missing lines are added again, at most three times an hour; lines that were"
-            " commented out are not. Or the package was removed, and with it our lines from all PAM files: installing"
-            " it again adds none. Run `setup` or `setup undo` for the service.",
+            "A package, a role of Ansible or a person has replaced the PAM file or commented out our lines, or"
+            " pam-iampass was removed. Missing lines are added again, at most three times an hour. Lines that were"
+            " commented out or removed with the package are not: run `setup` or `setup undo` for the service.",
             "{remedy}",
         ),
         error_kind(
@@ -93,22 +88,22 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "file-writable",
             "Users other than root can change {path}",
-            "Users who can write a PAM file, a module or one of our programs can run code as root.",
+            "They can run code as root through this PAM file, module or program.",
             "{remedy}",
         ),
         error_kind(
             "packages-missing",
             "The module cannot be loaded: {what}",
-            "`/usr/bin/python3 -I -S` does not find the module, or a package that it needs, for example after an"
-            " upgrade of Python. Every login is denied.",
+            "`/usr/bin/python3 -I -S` finds no module or no package that it needs, for example after an upgrade of"
+            " Python. Every login is denied.",
             "Install pam-iampass and python3-yaml for this Python",
         ),
         error_kind(
             "state-full",
             "There is no room for the agent's state in {path}",
-            "Logins with the phone and recovery codes that exist go on: the agent has a reserve of disk space. When it"
-            " is used up, new sessions are not kept, and new bypasses and codes may fail. On a read-only disk,"
-            " recovery codes are refused, too. If the agent is restarted, it forgets what it could not write.",
+            "Logins go on, with the phone and with recovery codes, because the agent has a reserve. When the reserve"
+            " is used up, no session is kept, and new bypasses and codes can fail. On a read-only disk, recovery codes"
+            " are refused. [state.md](state.md#when-something-is-wrong) has each case.",
             "Free some space there (df {path}), or remount it read-write; no restart is needed",
         ),
     ),
@@ -116,44 +111,39 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "state-unusable",
             "The agent cannot use its state",
-            "Logins with the phone still work. Recovery codes are refused, no bypass can be made, new sessions are not"
-            " kept, and limits are only in the agent's memory. An agent that is started then does not know which lost"
-            " phones IAMPASS has not disabled yet: repeat `pam-iampass phone lost`. [state.md](state.md) says what"
-            " happens in each case.",
+            "Logins with the phone go on. Recovery codes are refused, bypasses fail, and no new session is kept"
+            " ([state.md](state.md#when-something-is-wrong)). Repeat `pam-iampass phone lost` for phones that IAMPASS"
+            " has not disabled yet: an agent that starts now does not know them.",
             "{remedy}",
         ),
         warning_kind(
             "agent-outdated",
             "The agent runs version {running}; {installed} is installed",
-            "The agent was started before the upgrade, and decides logins as its version does. Normally a new agent"
-            " takes over as soon as no login waits, after five minutes at most.",
+            "It decides logins as that version does. Normally a new agent takes over when no login waits, after five"
+            " minutes at most.",
             "systemctl restart pam-iampass-agent.service",
         ),
         error_kind(
             "unit-off",
             "{unit} is {state}",
-            "Without its socket unit the agent does not start after a reboot; if its service is masked, it does not"
-            " start at all. Every login that asks the phone is then denied. For the unit that watches PAM files this"
-            " is a warning: a service whose file was overwritten does not ask the phone until the package manager or"
-            " the hourly timer adds our lines again.",
+            "Without its socket unit, the agent does not start after a reboot; if its service is masked, it does not"
+            " start at all. Every login that asks the phone is then denied. For the unit that watches PAM files, this"
+            " is a warning: only the package manager and the hourly timer then add lost lines again.",
             "systemctl unmask {starter} {service}; systemctl enable --now {starter}",
         ),
         error_kind(
             "agent-off",
             "The agent cannot be reached: {what}",
-            "The agent does not run, does not listen or does not answer: every login that asks the phone is denied."
-            " `/run/iampass/pam.sock` must be a socket of root with mode 0600, in a folder to which only root can"
-            " write. If only `/run/iampass/control.sock` does not answer, this is a warning: logins are decided, but"
-            " the commands `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user remove` fail.",
+            "Every login that asks the phone is denied. `/run/iampass/pam.sock` must be a socket of root with mode"
+            " 0600, in a folder to which only root can write. If only `/run/iampass/control.sock` does not answer,"
+            " this is a warning: `throttle`, `recovery`, `bypass`, `session`, `phone lost` and `user remove` fail.",
             "{remedy}",
         ),
         error_kind(
             "selinux-denies",
-            "SELinux keeps logins from the agent, or the agent from its files: {what}",
-            "Logins that ask the phone are denied. Without our policy, no service may connect to the agent. With it,"
-            " `pam_iampass_sshd` lets sshd connect, and `pam_iampass_local` lets login connect, and sudo and su of"
-            " confined users. A file that was moved keeps the label of its old place: the agent cannot read it,"
-            " although root can. `check` asks the kernel, so that it finds this before anybody logs in.",
+            "SELinux blocks the agent: {what}",
+            "Logins that ask the phone are denied. [selinux.md](selinux.md) has the policy and its booleans. A file"
+            " that was moved keeps the label of its old place, and the agent cannot read it.",
             "{remedy}",
         ),
     ),
@@ -161,25 +151,23 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "service-unreachable",
             "This machine cannot use {whom}",
-            "The evidence says what has failed. Logins are denied. Only if the name lookup or the connection fails,"
-            " `unavailable: ignore` lets logins through sshd and login continue without the phone. It does not help"
-            " with a certificate that is not valid, a server without TLS 1.2, a proxy that answers in place of"
-            " IAMPASS, an unknown host name, too few descriptors or ports, or a missing permission on this machine."
-            " The module uses only the proxy in its settings.",
+            "Logins are denied. Only after a failed name lookup or connection, `unavailable: ignore` lets sshd and"
+            " login continue without the phone. It has no effect if a certificate is not valid, a proxy answers"
+            " instead of IAMPASS, the host name is unknown, or this machine itself is at fault.",
             "{remedy}",
         ),
         error_kind(
             "application-unknown",
             "IAMPASS does not know the application {application}",
-            "`application_id` has a typing error, or belongs to another `server`, or the application was deleted."
-            " Every login is denied.",
+            "`application_id` has a typing error or belongs to another `server`, or the application was deleted. Every"
+            " login is denied.",
             "Copy application_id from the IAMPASS console to {file}, and check server",
         ),
         note_kind(
             "previous-secret-left",
             "{what}",
-            "While IAMPASS accepts only the second one, each login makes one more call. This is normal until the"
-            " application's secret is changed at IAMPASS. When IAMPASS accepts the first one, the change is complete.",
+            "This is normal until the secret is changed at IAMPASS. While IAMPASS accepts only the second one, each"
+            " login makes one more call.",
             "{remedy}",
         ),
         error_kind(
@@ -191,8 +179,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "clock-off",
             "This machine's clock is {seconds} s {side} the server's",
-            "If IAMPASS rejects the time of a call, the client repeats the call with the server's time: each login"
-            " needs one call more. Certificates may appear to be invalid.",
+            "If IAMPASS rejects the time of a call, each login needs one call more. Certificates may appear to be"
+            " invalid.",
             "timedatectl set-ntp true, or enable another time service",
         ),
     ),
@@ -206,16 +194,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "entry-never-used",
             "Entries of the table are never used: {names}",
-            "The module looks for names as `getent passwd` prints them. An entry with another spelling, or one for a"
-            " deleted account, is never used.",
+            "Names must be as `getent passwd` prints them. The entry has another spelling, or its account was deleted.",
             "Rename or remove them: pam-iampass user list --only without-account",
             rollout=True,
         ),
         note_kind(
             "users-without-token",
             "Users of this machine without a token are denied: {names}",
-            "They are not in the table, and `unlisted_users` is `deny`. This may be intended. In a report about one"
-            " user it is an error.",
+            "They are not in the table, and `unlisted_users` is `deny`. In a report about one user this is an error.",
             "pam-iampass enroll USER, or pam-iampass user add USER, for each user who needs to log in",
         ),
         warning_kind(
@@ -228,44 +214,42 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "user-exempt",
             "{name} logs in without a second factor",
-            "The user, a group of the user, or the network from which the login comes is exempt.",
+            "The user, a group of the user, or the network of the login is exempt.",
             "None if this is intended; otherwise remove it from exempt in the settings",
         ),
         warning_kind(
             "user-bypassed",
-            "{name} is let in without the phone for a while, through {service}",
-            "An administrator has made a bypass; `pam-iampass bypass list` shows until when. The first factor is still"
-            " required.",
+            "{name} logs in without the phone for a while, through {service}",
+            "An administrator has made a bypass. The first factor is still required.",
             "None if this is intended; otherwise: pam-iampass bypass end {name}",
             rollout=True,
         ),
         warning_kind(
             "no-device",
             "No phone is registered for {names}",
-            "IAMPASS knows no phone of theirs: these logins are denied with `no_device`.",
+            "Their logins are denied with `no_device`.",
             "{command} enroll USER shows the link and the QR code; for a lost phone: {command} phone lost USER",
             rollout=True,
         ),
         warning_kind(
             "user-rests",
             "No request is sent to the phone of {names} for another {seconds} s",
-            "After requests that were denied, not answered or withdrawn, further logins through the same service from"
-            " the same address have to wait. The number of such requests per user and hour is limited, too.",
+            "Too many requests were denied, not answered or withdrawn: for this service and address, or for the user"
+            " within an hour.",
             "Wait, or pam-iampass throttle clear USER",
         ),
         note_kind(
             "limits-go-on",
             "Logins work again, but no request is sent to {names} for up to {seconds} s",
-            "Within the last hour, logins were denied because of the settings or the service. Requests that may have"
+            "Within the last hour, a fault of the settings or the service denied logins. Their requests that may have"
             " reached a phone count as not approved.",
             "Wait, or pam-iampass throttle clear USER",
         ),
         note_kind(
             "penalties-go-on",
             "Logins work again, but sshd may drop connections from {names} for about {seconds} s",
-            "Within the last hour, logins were denied because of the settings or the service. For sshd's"
-            " `PerSourcePenalties`, each denial was a failed login. If the penalties of an address add up to `min`,"
-            " sshd drops all connections from there until the penalty is over.",
+            "Within the last hour, a fault of the settings or the service denied logins. sshd counts them as failed"
+            " (`PerSourcePenalties`), and drops connections from an address until its penalties are over.",
             "Wait, or end all penalties: systemctl reload ssh (Debian), systemctl reload sshd (Red Hat)",
         ),
         warning_kind(
@@ -279,21 +263,20 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "nothing-asks",
             "No PAM service asks the phone",
-            "No application uses an `auth` stack with pam_iampass: no login needs a second factor.",
+            "No login needs a second factor.",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
             rollout=True,
         ),
         error_kind(
             "pam-broken",
             "The PAM file has an error",
-            "Every login through this file fails: an included file is missing, the file ends in the middle of a line,"
-            " or files include each other. If libpam replaces an invalid line with a module that always fails, this is"
-            " a warning.",
+            "Every login through this file fails: an included file is missing, a line is incomplete, or files include"
+            " each other. If libpam can replace the line with a module that always fails, this is a warning.",
             "Correct the named file (pam.conf(5)), and keep a root shell open meanwhile",
         ),
         warning_kind(
             "stack-no-auth",
-            "Our line is not an `auth` line, and asks nobody",
+            "Our line is not an `auth` line, and does not ask the phone",
             "Only `auth` lines ask the phone, and `account` lines in sshd. On other lines the module returns"
             " PAM_IGNORE.",
             "Write auth at the start of the line at {place}",
@@ -301,27 +284,24 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-not-called",
             "{service} does not ask the phone of those who log in {how}",
-            "The program checks these users itself and opens a PAM session without the `auth` stack. `check` knows"
-            " this of cockpit and tigervnc. Other programs that accept tickets, certificates or passwords of their own"
-            " may do the same. For cockpit it is an error if a keytab without `action = none`, or"
-            " `ClientCertAuthentication`, makes such a login possible; otherwise nothing is reported.",
+            "The program checks these users itself, without the `auth` stack. `check` knows this of cockpit (an error"
+            " if a keytab or `ClientCertAuthentication` makes such a login possible) and tigervnc. Other programs that"
+            " accept tickets, certificates or passwords of their own may do the same.",
             "{remedy}",
         ),
         warning_kind(
             "session-line-missing",
             "The session of {name} cannot be kept, or not be ended as a whole",
-            "`session.keep` is set for this service. Without a `session` line of ours, the agent does not learn when"
-            " the login begins: the phone cannot end it, and the IAMPASS session lasts until the application ends. If"
-            " the line comes before pam_systemd, the login cannot be locked, and ending it ends only the program that"
-            " opened it.",
+            "`session.keep` is set, but a `session` line of ours is missing, or comes before pam_systemd. Without the"
+            " line, the phone cannot end the login. Before pam_systemd, the login cannot be locked, and only the"
+            " program that opened it is ended.",
             "{command}; by hand, after pam_systemd: session optional pam_iampass.so",
         ),
         error_kind(
             "session-remembered",
             "{name} starts root shells that the phone cannot end",
-            "`session.keep` is set for it, and it remembers the password for a while. A root shell that it starts"
-            " meanwhile asks for neither password nor phone, and has no session of its own: it ends with the login in"
-            " which it was started, and that login keeps no session either.",
+            "It remembers the password for a while. A root shell that it starts meanwhile asks for neither password"
+            " nor phone, and ends only with the login in which it was started. That login keeps no session either.",
             "{remedy}",
         ),
         warning_kind(
@@ -333,102 +313,94 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "sibling-unprotected",
             "{asking} asks the phone, and {other} does not",
-            "`sudo -i` and `su -` have PAM services of their own (sudo-i, su-l), and these do not ask the phone.",
+            "`sudo -i` and `su -` have PAM services of their own: sudo-i and su-l.",
             "{remedy}",
         ),
         error_kind(
             "module-missing",
             "{module} is not installed",
-            "If the module is ours and `required`, every login fails. For another module this is a warning: it returns"
-            " PAM_MODULE_UNKNOWN.",
+            "If it is our module and `required`, every login fails. For another module this is a warning.",
             "Install the package that contains it, or remove the line",
         ),
         error_kind(
             "module-argument",
             "Our line has arguments with which every login is denied: {arguments}",
-            "Valid are `config=/PATH`, `first_factor=publickey`, `rescue=NAME` and `debug`, each once. On an `account`"
-            " line `first_factor=publickey` is not valid: sshd itself has required the first factor before that phase.",
+            "Valid are `config=/PATH`, `first_factor=publickey` (not on an `account` line), `rescue=NAME` and `debug`,"
+            " each once.",
             "Correct the arguments of the line",
         ),
         error_kind(
             "stack-approved-fails",
             "Users cannot log in, although their first factor is right and they approve",
-            "The `auth` stack, or sshd's `account` stack, fails even if every answer is right, because a module is"
-            " missing or always denies.",
+            "A module in the `auth` stack, or in sshd's `account` stack, is missing or always denies.",
             "Check the lines around {place}; pam_iampass(8) shows what pam-iampass setup writes",
         ),
         error_kind(
             "stack-denial-passes",
             "A denial on the phone lets users in",
-            "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack succeed even if the"
-            " module denies, crashes or is missing. Or a line before ours in sshd's `account` stack has set the result"
-            " `new_authtok_reqd`, with which sshd lets users in.",
+            "The control of our line (`optional`, `sufficient`, `[default=ignore]`) lets the stack succeed when the"
+            " module denies, crashes or is missing. Or a line before ours in sshd's `account` stack results in"
+            " `new_authtok_reqd`.",
             "Write `required` on the line at {place}; on an account line `requisite`, before the shared file",
         ),
         error_kind(
             "refusal-lost",
             "An approval lets in users whom another line keeps out",
-            "That line is not reached, or its result has no effect, and the login that it would refuse succeeds after"
-            " an approval.",
+            "After an approval, that line is not reached, or its result has no effect.",
             "pam-iampass setup {service} writes our lines so that all others count. By hand: `required` or `requisite`"
             " on our line, and no jump over {place}",
         ),
         error_kind(
             "stack-wrong-passes",
             "A wrong password gets in",
-            "With a wrong first factor the stack succeeds for exempt users, for everybody, or after an approval: then"
-            " the phone is the only factor.",
+            "With a wrong first factor the stack succeeds for exempt users, for everybody, or after an approval.",
             "Put `requisite` on the line of the password, before {place}",
         ),
         error_kind(
             "stack-unprivileged",
             "A program that is not root asks the phone: each of its logins is denied",
-            "Only root reaches the agent. A screen locker that is not root while it asks never unlocks; xscreensaver"
-            " gives root up before it asks. A server with a user of its own lets nobody in. The PAM file includes"
-            " another one that asks the phone, such as login, or common-auth after `pam-auth-update --enable iampass`.",
+            "Only root reaches the agent: a screen locker never unlocks, a server with a user of its own lets nobody"
+            " in. Its PAM file includes another one that asks the phone, such as login, or common-auth after"
+            " `pam-auth-update --enable iampass`.",
             "pam-auth-update --disable iampass, then name the services: pam-iampass setup sshd sudo. Or make"
             " /etc/pam.d/{service} name pam_unix.so itself: auth required pam_unix.so",
         ),
         error_kind(
             "stack-skipped",
             "A right password gets in without the phone",
-            "A line before ours ends the stack (`sufficient`, `done`, a jump). `sufficient` in a file that is included"
-            " with `include` ends the whole stack (RHEL's system-auth): then a wrong password may still send a request"
-            " to the phone. In sshd's `account` stack, Debian's common-account ends it for an expired password, and"
-            " Red Hat's password-auth for every local user.",
+            "A line before ours ends the stack: `sufficient`, `done`, a jump, or `sufficient` in an included file"
+            " (RHEL's system-auth). In sshd's `account` stack, Debian's common-account does so for an expired"
+            " password, and Red Hat's password-auth for local users.",
             "Move our line at {place} before the line that ends the stack; in auth, put a `requisite` line of the"
             " password (pam_unix.so or pam_sss.so) in the place of that line",
         ),
         note_kind(
             "stack-skipped-sometimes",
             "The phone is not asked if {condition}",
-            "A condition, or another factor, ends the stack or jumps over our line. This may be intended.",
+            "A condition, or another factor, ends the stack or jumps over our line.",
             "None if this is intended; otherwise change the control of that line",
         ),
         warning_kind(
             "stack-not-all",
             "{count} modules of the stack may succeed or fail: not all combinations were simulated",
-            "Up to 10,000 combinations are simulated. If there are more, `check` simulates all results of any two"
-            " modules while the others all have the same result. It can miss a way past our line that takes three"
-            " modules.",
+            "With more than 10,000 combinations, `check` can miss a way past our line that takes three modules.",
             "Have fewer lines in {file} and in what it includes, or look for ways past our line by hand",
         ),
         warning_kind(
             "stack-wrong-rings",
-            "The phone rings before the first factor was right",
-            "Anyone who knows a user name can send requests to the phone, until the user approves one out of habit."
-            " The stack continues after `required` and after `substack`, or our line is before the line of the"
-            " password. In sshd's `account` stack the cause is the order in AuthenticationMethods: sshd runs that"
-            " stack right after keyboard-interactive, even if another method is to follow.",
+            "The phone is asked before the first factor was right",
+            "Anyone who knows a user name can send requests, until the user approves one out of habit. The stack"
+            " continues after `required` and `substack`, or our line is before the password. sshd runs its `account`"
+            " stack right after keyboard-interactive, even if another method follows.",
             "Write `requisite` or [success=ok default=die] on the line of the password, before our line; in"
             " AuthenticationMethods, keyboard-interactive last",
         ),
         warning_kind(
             "stack-ignored-fails",
             "Logins fail where our module ignores the call",
-            "The module returns PAM_IGNORE for exempt users and in tolerated outages. A stack in which every module"
-            " ignores the login fails. It is an error if approved logins fail: sshd and su call the stack again to set"
-            " credentials (pam_setcred), and our module ignores that call.",
+            "The module returns PAM_IGNORE for exempt users, in tolerated outages, and when sshd and su set"
+            " credentials (pam_setcred). A stack in which every module ignores the call fails. If approved logins"
+            " fail, this is an error.",
             "After our line write: {facility} required pam_permit.so",
         ),
         warning_kind(
@@ -440,8 +412,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "pam-python-set-uid",
             "pam_python in a set-uid program lets its caller become root",
-            "The interpreter finds its library through the caller's PATH, so that it runs code of an unprivileged user"
-            " as root.",
+            "The interpreter finds its library through the caller's PATH, and so runs the caller's code as root.",
             "Replace pam_python.so and the script with pam_iampass.so, at {place}",
         ),
     ),
@@ -449,77 +420,68 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sshd-broken",
             "sshd rejects its configuration",
-            "A running sshd keeps its previous configuration; after a restart nobody can log in.",
+            "A running sshd keeps its previous configuration. After a restart nobody can log in.",
             "Correct the named line; keep this shell open until sshd -t reports nothing",
         ),
         error_kind(
             "sshd-pam-off",
             "sshd does not use PAM",
-            "With `UsePAM no` the module is never called: a key or a password alone is enough.",
+            "With `UsePAM no`, a key or a password alone is enough.",
             "Set UsePAM yes",
         ),
         error_kind(
             "sshd-key-bypasses",
             "{how} gets in without the phone: {names}",
-            "sshd does not run PAM's `auth` stack for a key. It asks for more only if every list of methods in"
-            " AuthenticationMethods contains keyboard-interactive.",
+            "For a key, sshd runs PAM's `auth` stack only if every list in AuthenticationMethods contains"
+            " keyboard-interactive.",
             _METHODS,
         ),
         warning_kind(
             "sshd-prompt-skipped",
             "sshd does not show the prompt: {names}",
-            "sshd's PAM file is made for a prompt, but AuthenticationMethods lets a key in without one. The phone is"
-            " asked all the same, after the key; nobody can type a recovery code. sshd uses the first"
-            " AuthenticationMethods that it reads, and this one is read before that of `setup sshd --prompt`: it is"
-            " above the Include of `sshd_config.d`, or in a file whose name comes first there.",
+            "The phone is asked after the key, but nobody can type a recovery code. sshd uses the first"
+            " AuthenticationMethods that it reads, and reads this one before that of `setup sshd --prompt`.",
             "Remove that AuthenticationMethods; or, if there is to be no prompt: pam-iampass setup sshd --no-prompt",
         ),
         error_kind(
             "sshd-unasked",
             "Logins by ssh do not ask the phone: {names}",
-            "PAMServiceName, a Match block or an option of that sshd gives these logins another PAM service. `check`"
-            " invents a connection for each block and asks `sshd -T -C` about it. Exempt logins are not reported.",
+            "PAMServiceName, a Match block or an option of that sshd gives these logins another PAM service.",
             "Remove PAMServiceName there; to spare users the phone, name them in exempt in the settings",
         ),
         warning_kind(
             "sshd-match-unknown",
             "It is not known what a Match block does",
-            "The block has settings that decide whether the phone is asked. `check` found no connection or user that"
-            " it matches, for example no member of its group.",
+            "The block decides whether the phone is asked. `check` found no connection or user that it matches, for"
+            " example no member of its group.",
             "Try it with one that it matches: sshd -T -C user=USER,host=HOST,addr=ADDRESS,laddr=LOCAL,lport=22",
         ),
         warning_kind(
             "sshd-instance-unknown",
             "It is not known with which settings another sshd runs: {name}",
-            "`check` reads the options of the units that run sshd, enabled or not, and of running processes. It cannot"
-            " evaluate specifiers, options that a shell expands, and a command line that was changed. It runs only the"
-            " installed sshd, and only with a configuration that only root can write.",
+            "`check` cannot evaluate the options of this sshd: specifiers, options that a shell expands, or a command"
+            " line that was changed. It runs only the installed sshd, with a configuration that only root can write.",
             "Look at its settings: sshd -T with its options",
         ),
         error_kind(
             "sshd-exempt-prompted",
             "sshd does not spare exempt users the prompt: {what}",
-            "sshd requires the prompt before the module can see that the user is exempt: Ansible, `BatchMode=yes` and"
-            " most scripts cannot log in. The Match blocks of `setup sshd --prompt` are older than `exempt` and"
-            " `asked` in the settings, or sshd reads another Match block first. A block cannot contain a name with"
-            " `*`, `?`, `!` or a comma: exempt such users by a group. Users who are no longer exempt see no prompt,"
-            " but the module asks their phone.",
+            "Ansible, `BatchMode=yes` and most scripts cannot log in. The Match blocks of `setup sshd --prompt` are"
+            " older than `exempt` and `asked` in the settings, or sshd reads another block first. A block cannot"
+            " contain a name with `*`, `?`, `!` or a comma: exempt such users by a group.",
             "pam-iampass setup sshd",
         ),
         note_kind(
             "sshd-no-code",
             "No recovery code can be typed at sshd: {names}",
-            "`setup sshd --codes` lets users type a code before their key. sshd asks these users for none, because"
-            " another setting of AuthenticationMethods or KbdInteractiveAuthentication takes precedence. If nobody can"
-            " type a code, this is a warning.",
+            "Another AuthenticationMethods or KbdInteractiveAuthentication takes precedence over `setup sshd --codes`."
+            " If nobody can type a code, this is a warning.",
             "Add a list of methods there, such as AuthenticationMethods publickey keyboard-interactive:pam,publickey",
         ),
         warning_kind(
             "sshd-code-before-password",
             "sshd asks for a recovery code before the password, or accepts no password: {names}",
-            "PasswordAuthentication was switched on after `setup sshd --codes`, which serves logins by key: with its"
-            " AuthenticationMethods, sshd accepts no password. If passwords are added there, most clients first ask"
-            " their users for a recovery code.",
+            "PasswordAuthentication was switched on after `setup sshd --codes`, which serves logins by key.",
             "pam-iampass setup sshd --no-prompt, or set PasswordAuthentication no",
         ),
         error_kind(
@@ -531,7 +493,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "sshd-password-method",
             "sshd accepts passwords by a method that shows no messages: {names}",
-            "The method `password` runs PAM without prompts: users do not see that a request was sent to the phone.",
+            "With the method `password`, users do not see that a request was sent to the phone.",
             "Set PasswordAuthentication no, and leave the password to keyboard-interactive",
         ),
         error_kind(
@@ -551,8 +513,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "sshd-grace-short",
             "sshd ends a login after {grace} s, but users have {timeout} s to approve",
-            "LoginGraceTime begins with the connection, and includes key, password and prompt: it should be 30 s"
-            " longer than `timeout`. sshd penalizes clients that exceed it.",
+            "LoginGraceTime includes key, password and prompt: it should be 30 s longer than `timeout`. sshd penalizes"
+            " clients that exceed it.",
             "Set LoginGraceTime {enough}, or a shorter timeout in the settings",
         ),
         warning_kind(
@@ -564,13 +526,11 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         note_kind(
             "sshd-limits",
-            "sshd turns people away: {what}",
-            "Logins that wait for a phone reach sshd's own limits sooner. People behind the same bastion, NAT or proxy"
-            " share an address, and with it the penalties for a denial or a time-out on the phone. A low"
-            " `MaxAuthTries` is a warning: it counts every key that sshd does not accept, and most clients offer their"
-            " keys before they ask for the password."
-            " [operations.md](../one-server/operations.md#sshd-turns-clients-away-before-the-phone-is-asked) says what"
-            " clients and sshd's log show, and which values to set.",
+            "sshd may refuse connections: {what}",
+            "Logins that wait for a phone reach sshd's limits sooner, above all behind a bastion, NAT or proxy, where"
+            " people share an address. A low `MaxAuthTries` is a warning."
+            " [operations.md](../one-server/operations.md#sshd-turns-clients-away-before-the-phone-is-asked) says"
+            " which values to set.",
             "{remedy}",
         ),
         warning_kind(
@@ -584,47 +544,44 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sudoers-unread",
             "The rules of sudo cannot be read, and may lead around the phone",
-            "`check` reads sudoers with `visudo -c` and `cvtsudoers`, which belong to sudo. One of them is missing, or"
-            " has failed. If `visudo -c` rejects the rules, sudo may refuse everybody.",
+            "`visudo -c` or `cvtsudoers` is missing or has failed. If `visudo -c` rejects the rules, sudo may refuse"
+            " everybody.",
             "{remedy}",
         ),
         error_kind(
             "sudo-rule-bypasses",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "With `!authenticate` and `exempt_group`, sudo does not run PAM's `auth` stack. The finding names the"
-            " users of that line, except exempt ones. `check` does not evaluate whether sudo allows them anything, or"
-            " whether another line replaces this one.",
+            "With `!authenticate` and `exempt_group`, sudo does not run PAM's `auth` stack. `check` does not evaluate"
+            " whether sudo allows these users anything, or whether another line replaces this one.",
             "Remove it with visudo; to spare users the phone, name them in exempt in the settings",
         ),
         error_kind(
             "sudo-other-service",
             "{rule}: sudo uses a PAM service that does not ask the phone: {names}",
-            "`pam_service`, `pam_login_service` (for `sudo -i`) or `pam_askpass_service` (for `sudo -A`) is set,"
-            " perhaps only for some users, hosts, commands or target users.",
+            "`pam_service`, `pam_login_service` (`sudo -i`) or `pam_askpass_service` (`sudo -A`) is set, perhaps only"
+            " for some users, hosts or commands.",
             "Remove it with visudo",
         ),
         error_kind(
             "sudo-no-account-phase",
             "{rule}: sudo does not ask the phone for commands that need no password: {names}",
-            "sudo asks for every command (`setup sudo --always`) in PAM's `account` stack, which it does not run with"
-            " `!pam_acct_mgmt`. This may be set only for some users, hosts, commands or target users.",
+            "`setup sudo --always` asks in PAM's `account` stack, which sudo does not run with `!pam_acct_mgmt`.",
             "Remove it with visudo",
         ),
         warning_kind(
             "sudo-asks-another",
             "{rule}: sudo asks for the password and the phone of another user: {names}",
-            "With `rootpw`, `targetpw` and `runaspw` sudo asks for the password of root, of the target user or of"
-            " `runas_default`. With `approver: user`, the default for PAM services other than sudo and sudo-i, that"
-            " user has to approve, and not the caller. If root is exempt, this is an error: root's password is enough.",
+            "With `rootpw`, `targetpw` or `runaspw` and `approver: user`, that other user has to approve. `approver:"
+            " user` is the default for PAM services other than sudo and sudo-i. If root is exempt, this is an error:"
+            " root's password is enough.",
             "In the settings, write approver: caller under services and {service}",
         ),
         warning_kind(
             "sudo-never-asks-again",
             "{rule}: sudo does not ask again where it should: {names}",
-            "sudo remembers that a user was authenticated: with a negative `timestamp_timeout` until the next boot."
-            " Where people share an account (`approver: key` or `login`), `timestamp_type=global` is an error: once"
-            " one person has approved, sudo asks nobody else in that account. When a kept session is revoked or ended,"
-            " time stamps are removed in /run/sudo/ts only; `timestampdir` or `timestampowner` puts them elsewhere.",
+            "With a negative `timestamp_timeout`, sudo asks once until the next boot. In shared accounts,"
+            " `timestamp_type=global` is an error: after one person has approved, sudo asks nobody else. With"
+            " `timestampdir` or `timestampowner`, sudo does not ask again after a kept session was revoked or ended.",
             "Remove it with visudo",
         ),
     ),
@@ -632,15 +589,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "With the tag NOPASSWD, sudo does not run PAM's `auth` stack for these commands. Exempt users are not"
-            " listed. With `setup sudo --always`, the phone is asked for these commands, too.",
+            "With the tag NOPASSWD, sudo does not run PAM's `auth` stack. Exempt users are not listed.",
             "None if this is intended; otherwise remove NOPASSWD with visudo, or: pam-iampass setup sudo --always",
         ),
         note_kind(
             "way-in-open",
             "{program} does not ask the phone",
-            "`check` looks for sshd, sudo, polkit and set-uid programs that use PAM, and simulates their PAM services."
-            " With this one, the right password is enough, or even less.",
+            "The right password is enough for its PAM service, or even less. `check` examines sshd, sudo, polkit and"
+            " set-uid programs.",
             "To protect it: pam-iampass setup {name}",
         ),
         note_kind(
@@ -652,36 +608,35 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
-            "`check` does not know this program, and finds no PAM service of the same name. It looks for set-uid"
-            " programs in the folders of programs and libraries below /usr, and in /opt.",
+            "`check` does not know this program, and finds no PAM service of the same name.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
         note_kind(
             "way-in-other-services",
             "Other PAM services do not ask the phone: {names}",
-            "These are services such as file, mail or web servers. `check` does not know whether users can log in to"
-            " this machine through them.",
+            "These are services such as file, mail or web servers. `check` does not know whether users can log in"
+            " through them.",
             "Leave those through which nobody can log in; for others: pam-iampass setup SERVICE",
         ),
         note_kind(
             "way-in-without-pam",
             "{program} lets users in without PAM, and never asks the phone",
-            "`check` knows the set-uid programs ksu, super, calife, userv and op, and the servers dropbear, tinysshd,"
-            " lshd, tailscaled and teleport, running or not. No PAM file makes them ask.",
+            "No PAM file makes it ask. `check` knows the set-uid programs ksu, super, calife, userv and op, and the"
+            " servers dropbear, tinysshd, lshd, tailscaled and teleport.",
             "{remedy}",
         ),
         note_kind(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
-            "With the option `nopass` in /etc/doas.conf, doas does not run PAM's `auth` stack. If sudo asks for every"
-            " command, this is a warning.",
+            "With the option `nopass`, doas does not run PAM's `auth` stack. If sudo asks for every command, this is a"
+            " warning.",
             "None if this is intended; otherwise remove nopass",
         ),
         warning_kind(
             "polkit-empower",
             "polkit asks neither password nor phone: {names}",
-            "systemd 259 and later have a rule of polkit by which members of the group `empower` pass every check,"
-            " although the PAM service polkit-1 asks the phone. `check` does not evaluate other rules of polkit.",
+            "A rule of systemd 259 and later lets members of the group `empower` pass every check of polkit. `check`"
+            " does not evaluate other rules of polkit.",
             "For each member: gpasswd --delete USER empower",
         ),
     ),
@@ -689,29 +644,29 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "lockout-you",
             "You, {name}, cannot log in the next time: {why}",
-            "The services that ask the phone would deny the user who called sudo or su to run this command.",
+            "The services that ask the phone would deny the user who called this command by sudo or su.",
             "pam-iampass enroll {name} (on a host of a gateway, there: pam-iampass-gateway user may {name} HOST),"
             " before you close this shell",
         ),
         warning_kind(
             "lockout-root",
             "root cannot log in by ssh: {why}",
-            "`PermitRootLogin` is `yes`, and the PAM service of sshd asks the phone.",
+            "`PermitRootLogin` is `yes`, and sshd's PAM service asks the phone.",
             "pam-iampass enroll root (on a host of a gateway, there: pam-iampass-gateway enroll root), or exempt root,"
             " or set PermitRootLogin no",
         ),
         note_kind(
             "lockout-no-way-back",
             "Nobody can log in while IAMPASS is unreachable: no user is exempt or has recovery codes",
-            "`unavailable` is `deny`: then you can log in only at the console. If the console asks the phone as well,"
-            " this is a warning: there is no way in at all while IAMPASS or the network is down.",
+            "You can then log in only at the console. If the console asks the phone as well, this is a warning: there"
+            " is no way in at all.",
             "pam-iampass recovery new USER for users who must get in, or exempt an emergency account",
         ),
     ),
     "Hosts of a gateway": (
         error_kind(
             "gateway-refuses",
-            "The gateway takes no requests from this host: {what}",
+            "The gateway accepts no requests from this host: {what}",
             "The host waits for admission, or was suspended or removed. Every login is denied.",
             "At the gateway: pam-iampass-gateway host list, then host admit or host resume; one that was removed:"
             " pam-iampass leave, and join again",
@@ -719,7 +674,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "gateway-away",
             "A gateway of this host does not serve it: {url}",
-            "Logins go on at the other gateways. A login that asks this one first loses up to three seconds.",
+            "Logins go on at the other gateways. A login that asks this one first takes up to three seconds longer.",
             "See to that gateway; if it is gone for good, take it out of `gateways` in gateway.yaml, and then: "
             "pam-iampass join --update",
         ),
@@ -731,22 +686,21 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         ),
         warning_kind(
             "presence-not-kept",
-            "{what} no login on another host, although the gateway lets them: session.keep is off for sshd",
-            "Only a kept login can cover another one, or be covered by one. So the phone is asked each time.",
+            "{what} no login on another host, although the gateway allows it: session.keep is off for sshd",
+            "Only a kept login can cover another one, or be covered. So the phone is asked each time.",
             "Set session.keep: true, in general or for the service sshd; then: pam-iampass setup sshd",
         ),
         warning_kind(
             "gateway-secret-left",
             "An application's secret may be left on a host that has joined a gateway: {files}",
-            "With the secret, root of this machine can register phones for everybody; only the gateway needs it."
-            " `pam-iampass join` keeps it for `leave`.",
+            "With the secret, root of this machine can register phones for everybody. `pam-iampass join` keeps it for"
+            " `leave`.",
             "Delete it once this machine stays, and change the secret at IAMPASS if others may have read it",
         ),
         note_kind(
             "users-not-on-this-host",
             "Users of this machine who may not log in here, as the gateway says: {names}",
-            "The gateway does not know them, or none of their groups may log in to hosts of this group; it does not"
-            " say which. This may be intended.",
+            "The gateway does not know them, or none of their groups may log in to this host.",
             "At the gateway: pam-iampass-gateway user may USER {host}",
         ),
     ),

@@ -14,12 +14,10 @@ _START = """\
 # Findings of pam-iampass check
 
 `pam-iampass check` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing
-and sends no request to a phone. Run it as root; at the end it lists what it could not check. `pam-iampass check
---settings` looks at files only, and shows problems with their file, line and key.
+and sends no request to a phone. Run it as root. `pam-iampass check --settings` looks at files only.
 
-Each finding has an id, a severity, a subject, one line of evidence and one line of advice. If the advice depends on the
-case, you find it only in the output of `check`. The exit status is 1 if there is an error, 3 if there are only
-warnings, and 0 otherwise.
+`check` shows each finding with its subject, evidence and remedy. If a remedy is missing here, it depends on the case.
+The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 
 | severity | meaning |
 | --- | --- |
@@ -62,8 +60,9 @@ def _page(start: str, sections: Mapping[str, Sequence[FindingKind]]) -> str:
 
 def _entry(kind: FindingKind) -> str:
     normal = ", with `--monitoring` a note" if kind.rollout else ""
-    entry = f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n\n{kind.meaning}\n"
-    return entry if kind.remedy == "{remedy}" else f"{entry}\nWhat to do: {_readable(kind.remedy)}\n"
+    remedy = "" if kind.remedy == "{remedy}" else f"\nRemedy: {_readable(kind.remedy)}\n"
+    meaning = f"\n{kind.meaning}\n" if kind.meaning else ""
+    return f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n{meaning}{remedy}"
 
 
 def _readable(template: str) -> str:

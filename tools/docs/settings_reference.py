@@ -265,30 +265,34 @@ def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
     """The rows of keys; the text above has named the shared ones, and a section is described below."""
     yield "| key | value | default | |"
     yield "| --- | --- | --- | --- |"
-    for key in keys:
-        if key not in shared:
-            about = f" {key.description}" if key.section is None else ""
-            value = "; ".join([key.type.description, *_example(key)])
-            yield f"| `{key.name}` | {value} | {_default(key) or 'required'} |{about} |"
+    own = [key for key in keys if key not in shared]
+    for key, value in zip(own, _values(own)):
+        about = f" {key.description}" if key.section is None else ""
+        yield f"| `{key.name}` | {'; '.join(value)} | {_default(key) or 'required'} |{about} |"
 
 
 def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) -> None:
     again = [f"`{key.name}`" for key in keys if key in shared]
     if again:
         page.definition(", ".join(again), ["As above. The default is the value set there."])
+    own = [key for key in keys if key not in shared]
+    for key, values in zip(own, _values(own)):
+        value = ", ".join(values)
+        default = f"Default: {_default(key)}." if _default(key) else "Required."
+        page.definition(f"`{key.name}`", [key.description, f"{value[0].upper()}{value[1:]}. {default}"])
+
+
+def _values(keys: Iterable[Key]) -> Iterator[list[str]]:
+    """What each key takes. The first key of a type has an example, unless its description or default is one."""
+    shown = set()
     for key in keys:
-        if key not in shared:
-            value = ", ".join([key.type.description, *_example(key)]) + "."
-            default = f"Default: {_default(key)}." if _default(key) else "Required."
-            page.definition(f"`{key.name}`", [key.description, f"{value[0].upper()}{value[1:]} {default}"])
-
-
-def _example(key: Key) -> list[str]:
-    """An example, unless the description of the key or of its type has it, or it is the default."""
-    known = [key.default, *re.split(r", | or ", key.type.description)]
-    is_described = key.type.example.strip('"') in key.description
-    is_new = key.section is None and not is_described and key.type.example not in [*known, "true"]
-    return [f"for example `{key.type.example}`"] if is_new else []
+        known = [key.default, "true", *re.split(r", | or ", key.type.description)]
+        is_known = key.type.example in known or key.type.example.strip('"') in key.description
+        if key.section is not None or is_known or key.type.description in shown:
+            yield [key.type.description]
+        else:
+            shown.add(key.type.description)
+            yield [key.type.description, f"for example `{key.type.example}`"]
 
 
 def _default(key: Key) -> str:

@@ -120,61 +120,60 @@ GROUPS = Section(
             "people",
             _PEOPLE,
             (),
-            "The groups of people who can log in to these hosts. An empty list, without `everybody`: nobody can.",
+            "The groups of people who can log in to these hosts. If the list is empty, nobody can, unless `everybody` "
+            "is set.",
         ),
         Key(
             "everybody",
             _BOOLEAN,
             "false",
-            "Whether all people can log in to these hosts, whatever their groups. Then `people` must be empty.",
+            "Whether all people can log in to these hosts. Then `people` must be empty.",
         ),
         Key(
             "admit",
             _BOOLEAN,
             "false",
-            "Whether a host that has joined must be admitted (`pam-iampass-gateway host admit`) before it can ask.",
+            "Whether a host that has joined must be admitted (`pam-iampass-gateway host admit`) before it can send "
+            "requests.",
         ),
         Key(
             "suspend_by_itself",
             _BOOLEAN,
             "false",
-            "Whether a host whose requests three different people have cancelled may not ask any more, and is not only "
-            "slowed down. Its sessions go on.",
+            "Whether the gateway suspends a host after three different people have cancelled its requests. Otherwise "
+            "the gateway only slows it down. Open sessions go on.",
         ),
         Key(
             "codes",
             _BOOLEAN,
             "true",
             "Whether recovery codes can be redeemed on these hosts. Root of a host can keep a code that is typed "
-            "there, say that it was wrong, and use it elsewhere: write `false` for hosts whose root you trust less "
-            "than others, or to which many people log in. If the group is in a `covered_by`, it is `false` unless "
-            "you write `true`.",
+            "there, say that it was wrong, and use it elsewhere. So write `false` for hosts whose root you trust "
+            "less, or to which many people log in. In groups that a `covered_by` names, the default is `false`.",
         ),
         Key(
             "bypasses",
             _BOOLEAN,
             "true",
-            "Whether a bypass (`pam-iampass-gateway bypass`) counts on these hosts.",
+            "Whether bypasses (`pam-iampass-gateway bypass`) apply on these hosts.",
         ),
         Key(
             "covered_by",
             ValueType("a list of groups of hosts", value_types.service_name, example="[bastion]", many=True),
             (),
-            "The groups of hosts, with `admit: true`, from which people go on to these hosts without being asked "
-            "again: a login here needs no phone if it begins in a kept login of the same person there, which the "
-            "agent of that host confirms, and IAMPASS says that the session of that one is active. It ends with that "
-            "session. Root of such a host can say so of everybody who is logged in there.",
+            "Groups of hosts, with `admit: true`. A login from a kept login of the same person there needs no approval "
+            "here, and ends with that session (see fleet/bastion.md). Root of such a host can claim this for "
+            "everybody who is logged in there.",
         ),
         Key(
             "covers_further",
             _BOOLEAN,
             "false",
-            "Whether logins to these hosts that were covered themselves cover further ones, to hosts with this group "
-            "in `covered_by`.",
+            "Whether covered logins to these hosts cover further logins, to hosts with this group in `covered_by`.",
         ),
     ),
-    "The groups of hosts. A host's group is that of the invite with which it has joined. Nobody can log in to hosts of "
-    "a group that is not listed here.",
+    "The groups of hosts. A host has the group of the invite with which it joined. Nobody can log in to hosts of a "
+    "group that is not listed here.",
     named=True,
 )
 
@@ -186,12 +185,12 @@ HELPDESK = Section(
             "helps",
             _PEOPLE,
             (),
-            "The groups of the people whom they help. They reach nobody who has no group, or also one that is not "
-            "here. A group of `admin`, `auditor` or `helpdesk.people` cannot be here: they would reach an operator.",
+            "The groups of the people whom they help. They can help only people all of whose groups are here. A group "
+            "of `admin`, `auditor` or `helpdesk.people` cannot be here, so that they reach no operator.",
         ),
     ),
-    "The help desk: it sees and changes what concerns the people whom it helps, such as a lost phone. Of hosts it sees"
-    " only where these people log in, or were denied.",
+    "The help desk sees and changes what concerns the people whom it helps, such as a lost phone. It sees only hosts "
+    "to which these people log in, or where they were denied.",
 )
 
 OPERATORS = Section(
@@ -201,8 +200,8 @@ OPERATORS = Section(
             "admin",
             replace(_PEOPLE, example="[it]"),
             (),
-            "The groups of the people who see everything, do for all people what the help desk does, and admit, "
-            "suspend and resume hosts.",
+            "The groups of the people who see everything, help all people as the help desk does, and admit, suspend "
+            "and resume hosts.",
         ),
         Key(
             "auditor",
@@ -212,9 +211,8 @@ OPERATORS = Section(
         ),
         mapping(HELPDESK, "{people: [desk], helps: [staff]}"),
     ),
-    "The groups of people who have a role in the portal. By default nobody has one: only root of a gateway can do what "
-    "they do. A role counts only in a sign-in with a passkey that was registered through a link of root's: to have a "
-    "group is not enough.",
+    "The groups of people who have a role in the portal. Without a role, only root of a gateway can do these things. A "
+    "role needs a passkey that was registered through a link of root: a group is not enough.",
 )
 
 BACKUP = Section(
@@ -224,13 +222,13 @@ BACKUP = Section(
             "folder",
             replace(_PATH, example="/var/backups/iampass-gateway", nullable=True),
             None,
-            "The folder, which must be root's alone (0700), for dumps only, neither near the settings or the key nor "
+            "The folder, for dumps only, with mode 0700 of root. It must not be near the settings or the key, nor "
             "below `/home` or `/root`. `null`: no dumps are made.",
         ),
-        _number("keep", 1000, "14", "How many dumps are kept; those made before them are deleted."),
+        _number("keep", 1000, "14", "How many dumps are kept. Older ones are deleted."),
     ),
-    "Dumps of the database: `pam-iampass-gateway backup`, which a timer runs each night once you switch it on, on one "
-    "of the gateways (`pam-iampass-gateway-backup.timer`).",
+    "Dumps of the database by `pam-iampass-gateway backup`. To make one each night, switch on the timer "
+    "`pam-iampass-gateway-backup.timer` on one gateway.",
 )
 
 PORTAL = Section(
@@ -246,9 +244,9 @@ PORTAL = Section(
             ),
             None,
             "The address of the portal, exactly as browsers send it: in lower case, without a path and without the "
-            "port 443. `http` is accepted for `localhost` only. Let nothing else be served under the name, on any "
-            "port: browsers send cookies to all. Passkeys are bound to the name: after a change everybody needs a "
-            "new one. `null`: there is no portal.",
+            "port 443. `http` is accepted for `localhost` only. Serve nothing else under this name, on any port, "
+            "because browsers send the cookies there, too. After a change of the name everybody needs a new passkey. "
+            "`null`: there is no portal.",
         ),
     ),
     "The portal, where people sign in with passkeys.",
@@ -279,43 +277,43 @@ DIRECTORY = Section(
             "start_tls",
             _BOOLEAN,
             "false",
-            "Whether a connection to `ldap://` is encrypted before anything is said.",
+            "Whether the connection to `ldap://` is encrypted first.",
         ),
         Key(
             "ca_file",
             _PATH,
             "/etc/ssl/certs/ca-certificates.crt",
-            "The CA certificates (PEM) from which that of the server must come.",
+            "The CA certificates (PEM) that the server's certificate must come from.",
         ),
-        Key("bind_dn", _DN, None, "As whom the gateway reads; `null`: as nobody."),
+        Key("bind_dn", _DN, None, "The entry as which the gateway reads; `null`: without a login."),
         _file(
             "password_file",
             "directory-password",
-            "The file with the password of `bind_dn`. The timer looks into the directory only if "
-            "`/etc/iampass-gateway/directory-password` exists; without `bind_dn` it can be empty.",
+            "The file with the password of `bind_dn`; without `bind_dn` it can be empty. The timer runs only if "
+            "`/etc/iampass-gateway/directory-password` exists.",
         ),
-        Key("base", _DN, None, "Below which entry the people are."),
+        Key("base", _DN, None, "The entry below which the people are."),
         Key("filter", _FILTER, "(objectClass=inetOrgPerson)", "Which entries below `base` are people."),
         Key(
             "name",
             _ATTRIBUTE,
             "uid",
-            "The attribute with the name of the person's account on the hosts. An entry with two is an error. People "
-            "must not be able to change their own: with the name of a person who joins later, they would be asked for "
-            "that account.",
+            "The attribute with the name of the person's account on the hosts. It must have one value, and people must "
+            "not be able to change their own. Otherwise a person could take the name of somebody who joins later, and "
+            "be asked for that account.",
         ),
         Key(
             "lower_case",
             _BOOLEAN,
             "false",
-            "Whether names are taken in lower case, as sssd does with Active Directory.",
+            "Whether names are turned to lower case, as sssd does with Active Directory.",
         ),
         Key(
             "id",
             _ATTRIBUTE,
             "entryUUID",
-            "The attribute that tells a person from a later one of the same name (Active Directory: `objectGUID`). "
-            "Another id means another person, whose phone has to be registered first.",
+            "The attribute that differs between people who had the same name one after the other (Active Directory: "
+            "`objectGUID`). Another id means another person, who must register a phone first.",
         ),
         Key(
             "display_name", _OTHER_ATTRIBUTE, "cn", "The attribute with the name that the IAMPASS app shows."
@@ -324,16 +322,16 @@ DIRECTORY = Section(
             "phone_number",
             _OTHER_ATTRIBUTE,
             "mobile",
-            "The attribute with the number for messages, with `+` and country code. Anyone who can write it can have "
-            "the registration link of a person without a phone: people must not be able to change it with what is "
-            "their first factor.",
+            "The attribute with the number for messages, with `+` and country code. Anyone who can change it can get "
+            "the registration link of a person without a phone. So people must not be able to change it with their "
+            "first factor alone.",
         ),
         Key(
             "groups_base",
             _DN,
             None,
-            "Below which entry the groups are; others do not count. `null`: people have no groups. A group is called "
-            "by the first part of its DN: `cn=staff,ou=groups,…` is `staff`.",
+            "The entry below which the groups are. Groups elsewhere have no effect; `null`: people have no groups. The "
+            "name of a group is the first part of its DN: `cn=staff,ou=groups,…` is `staff`.",
         ),
         Key(
             "groups_attribute",
@@ -351,27 +349,27 @@ DIRECTORY = Section(
             "groups_member",
             _ATTRIBUTE,
             "member",
-            "The attribute of such a group with the DNs of its members, or with their names (`memberUid`).",
+            "The attribute of a group with the DNs or the names (`memberUid`) of its members.",
         ),
         _duration(
             "grace",
             0,
             999 * 86400,
             "30d",
-            "How long after leaving the directory a person is removed at IAMPASS, with the phone. Logins are denied "
-            "at once.",
+            "A person who has left the directory is removed at IAMPASS, with the phone, after this time. Logins are "
+            "denied at once.",
         ),
         Key(
             "invite",
             ValueType("never, first_login or at_once", value_types.choice(Invite), example="at_once"),
             "never",
-            "When people with a phone number are sent a message with a registration link: `at_once`, when they have "
-            "joined; `first_login`, when they log in and have no phone, at most once an hour, and ten an hour for one "
-            "host, and never after `phone lost`.",
+            "When people with a phone number are sent a registration link: `at_once`, when they join; `first_login`, "
+            "when they log in without a phone. `first_login` sends one link per person an hour, ten per host an hour, "
+            "and none after `phone lost`.",
         ),
     ),
-    "People from a directory (LDAP): `pam-iampass-gateway user sync`, which a timer runs each hour "
-    "(`pam-iampass-gateway-sync.timer`). People who were added here are left alone.",
+    "People from a directory (LDAP), by `pam-iampass-gateway user sync`, which a timer runs each hour "
+    "(`pam-iampass-gateway-sync.timer`). It leaves alone people who were added by hand.",
 )
 
 SCHEMA: tuple[KeyOrSection, ...] = (
@@ -379,15 +377,15 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "names",
         ValueType("a list of host names", _host_name, example="[gateway.example.com]", many=True),
         REQUIRED,
-        "The names and addresses by which hosts call this gateway. They are in its certificate.",
+        "The names and addresses by which hosts call this gateway, as in its certificate.",
     ),
     Key(
         "gateways",
         GATEWAYS,
         (),
-        "If there is more than one gateway: how hosts call each, the same list on all. `pam-iampass join` writes it on "
-        "the host, for each host in an order of its own, which spreads them; after a change, `pam-iampass join "
-        "--update`. An empty list: hosts know the address at which they have joined.",
+        "The addresses of all gateways, if there are several: the same list on each. `pam-iampass join` writes it on a "
+        "host, in an order of its own that spreads the hosts. After a change, run `pam-iampass join --update` there. "
+        "An empty list: hosts use the address at which they joined.",
     ),
     Key(
         "listen",
@@ -401,14 +399,14 @@ SCHEMA: tuple[KeyOrSection, ...] = (
             "an address with a port", value_types.listen_address, example="127.0.0.1:8444", nullable=True
         ),
         "127.0.0.1:8444",
-        "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http: anyone who can connect reads "
-        "them. They name no host and no person. `null`: nowhere.",
+        "Where `/metrics` (Prometheus), `/healthz` and `/readyz` are, with plain http for everybody who can connect. "
+        "They name no host and no person. `null`: nowhere.",
     ),
     Key(
         "database",
         ValueType("a connection string of libpq", _conninfo, example="dbname=iampass"),
         "dbname=iampass",
-        "The database. Without a host it is that of this machine, where `_iampass-gateway` needs no password.",
+        "The database. Without a host, it is on this machine, where `_iampass-gateway` needs no password.",
     ),
     APPLICATION_ID,
     _file("application_secret_file", "application-secret", "The file with the application's secret."),
@@ -417,10 +415,10 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "server_ca_file",
         replace(_PATH, nullable=True),
         None,
-        "A file with the CA certificates (PEM) that IAMPASS's certificate must come from; `null`: the system's.",
+        "The CA certificates (PEM) that IAMPASS's certificate must come from; `null`: those of the system.",
     ),
     proxy_key("IAMPASS"),
-    _file("key_file", "key", "The key under which the database is encrypted and its rows are authenticated."),
+    _file("key_file", "key", "The key that encrypts the database and authenticates its rows."),
     _file("ca_file", "ca.pem", "The certificate of the fleet's own CA, which hosts trust."),
     _file("certificate_file", "certificate.pem", "The gateway's certificate, from that CA."),
     _file("certificate_key_file", "certificate-key.pem", "The private key of that certificate."),
@@ -428,9 +426,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "self_service",
         _PEOPLE,
         (),
-        "The groups of people who, after they have reported their phone lost in the portal, can make themselves one "
-        "recovery code for 12 hours, once a week. With it a key and a passkey on one laptop are enough to log in: "
-        "by default nobody can.",
+        "The groups of people who can make themselves one recovery code for 12 hours, once a week, after they have "
+        "reported their phone lost in the portal. With such a code, a key and a passkey on the same laptop are enough "
+        "to log in.",
     ),
     GROUPS,
     Section(
@@ -441,34 +439,35 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "logins_at_once",
                 1000,
                 "10",
-                "How many logins of one person from one origin may wait for their turn. Those on another host count as "
-                "one.",
+                "How many logins of one person from one origin may wait for their turn. All logins on another host "
+                "count as one.",
             ),
             _number("connections", 200, "20", "Connections to the database."),
             _number(
                 "calls_at_once",
                 1000,
                 "200",
-                "Starts at IAMPASS at the same time, and as many ends of sessions. One host has half of them.",
+                "How many starts at IAMPASS at the same time, and as many ends of sessions. One host can have half of "
+                "them.",
             ),
             _number(
                 "host_requests_per_hour",
                 10_000,
                 "100",
-                "Requests of one host within an hour, to all people together, that are not approved, unless more people"
-                " approve than do not. Beyond that, only people who have approved there within 30 days, or had a login"
-                " there covered, are asked. A quarter of it is an alert.",
+                "How many requests of one host may stay without an approval within an hour, unless more people approve "
+                "than do not. Beyond that, only people who have approved there within 30 days, or had a login there "
+                "covered, are asked. The gateway alerts at a quarter of it.",
             ),
             _number(
                 "wrong_codes_per_hour",
                 20,
                 "5",
-                "Wrong recovery codes for one person from one host and address. A host has 20 for one person, and 100 "
-                "for all.",
+                "How many wrong recovery codes for one person from one host and address within an hour. A host can "
+                "send 20 for one person, and 100 for all.",
             ),
         ),
-        "How much at most. Requests to one person count over all hosts. An origin is a PAM service and the address "
-        "from which the login comes; without an address, the host.",
+        "Limits for all hosts together. An origin is a PAM service and the address from which the login comes; without "
+        "an address, the host.",
     ),
     Section(
         "agents",
@@ -477,14 +476,13 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "requests_per_hour",
                 1000,
                 "10",
-                "How many requests of all accounts that act for one person may remain without an approval within an "
-                "hour, on all hosts together. They do not count for the person's own limit, "
-                "`limits.requests_per_hour`.",
+                "As `limits.requests_per_hour`, for all accounts that act for one person together, on all hosts. Their "
+                "requests do not count for the person.",
             ),
         ),
-        "Accounts that act for a person (`user add --acts-for`), such as those of AI agents. Their requests wait behind"
-        " the person's own, and begin 30 s after the last one of these at the earliest. A login of the person ends one "
-        "that is on the phone.",
+        "Accounts that act for a person (`user add --acts-for`), such as those of AI agents. Their requests wait until "
+        "30 s after the last request of the person's own logins. A login of the person ends a request of such an "
+        "account that is on the phone.",
     ),
     Section(
         "records",
@@ -494,7 +492,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 30 * 86400,
                 999_999 * 86400,
                 "365d",
-                "The time for which records stay in the database. At least 30 days: limits use these records.",
+                "How long records stay in the database. At least 30 days, because limits use them.",
             ),
         ),
         "The records of decisions and of acts of administrators.",

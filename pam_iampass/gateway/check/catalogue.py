@@ -13,14 +13,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "settings-error",
             "The settings have a problem: {what}",
-            "With an error the gateway does not start. A running one goes on with the settings that it has read.",
+            "With an error the gateway does not start. A running one keeps its settings.",
             "{remedy}",
         ),
         error_kind(
             "certificate-not-valid",
             "The gateway's certificate {what}",
-            "Hosts trust only the fleet's CA, and the certificate must contain the name or address by which they call"
-            " the gateway. Hosts that cannot trust the gateway deny their logins.",
+            "Hosts deny their logins if the certificate does not come from the fleet's CA, or lacks the name or"
+            " address by which they call the gateway.",
             f"pam-iampass-gateway certificate renew; {_RESTART}",
         ),
         error_kind(
@@ -41,8 +41,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "service-down",
             "The service does not answer: {what}",
-            "Hosts cannot send requests. Their logins are denied, or continue without the phone if `unavailable:"
-            " ignore` is set.",
+            "Hosts deny their logins, or let them continue without the phone with `unavailable: ignore`.",
             "systemctl status pam-iampass-gateway; journalctl -u pam-iampass-gateway",
         ),
         error_kind(
@@ -60,8 +59,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "acts-socket",
             "The socket for the portal can be used by others: {what}",
-            "Only the portal's user and root may connect: the gateway trusts them to say where people come from, and"
-            " they can try links and passkeys.",
+            "Only the portal's user and root may connect. Anyone else who can connect can try links and passkeys, and"
+            " name any address as their own.",
             "systemctl restart pam-iampass-gateway-acts.socket; if it is so again, look for changes of the unit:"
             " systemctl cat pam-iampass-gateway-acts.socket",
         ),
@@ -70,16 +69,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "portal-settings",
             "The portal's settings have a problem: {what}",
-            "With an error the portal does not start. If its origin differs from the one in gateway.yaml, the gateway"
-            " refuses everybody who signs in.",
+            "With an error the portal does not start. If its origin is not that of gateway.yaml, nobody can sign in.",
             "Correct {file}; then: systemctl restart pam-iampass-portal",
         ),
         error_kind(
             "portal-files",
             "The portal's certificate and key cannot be used: {what}",
-            "Only root may be able to change these files, links that lead to them, and the folders above. systemd"
-            " reads them as root and passes them to the portal: a user who can exchange them gets any file of root,"
-            " such as the key of the fleet.",
+            "Only root may be able to change these files, links to them, and the folders above. systemd reads them as"
+            " root and passes them to the portal. So a user who can exchange them can read any file of root, such as"
+            " the key of the fleet.",
             "{remedy}",
         ),
         error_kind(
@@ -91,15 +89,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "portal-certificate",
             "The portal's certificate {what}",
-            "Browsers show an error in place of the portal. The certificate must name the host of `origin`, and come"
-            " from a CA that the computers of your people trust. The file must contain the CA's intermediate"
-            " certificates, too.",
+            "Browsers show an error. The certificate must name the host of `origin`, and come from a CA that the"
+            " computers of your people trust. The file must also contain the intermediate certificates.",
             "pam-iampass-gateway portal setup, with the right --certificate and --key",
         ),
         warning_kind(
             "portal-certificate-expires",
             "The portal's certificate is valid for {days} days",
-            "After that, browsers show an error in place of the portal. The portal reads a new one when it starts.",
+            "After that, browsers show an error.",
             "Have it renewed where it comes from; then: systemctl restart pam-iampass-portal",
         ),
     ),
@@ -107,7 +104,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "database-away",
             "The database cannot be used: {what}",
-            "Without the database the gateway knows neither hosts nor people: it denies all logins.",
+            "The gateway denies all logins.",
             "Check PostgreSQL, `database` in gateway.yaml, and the rights of the role",
         ),
         error_kind(
@@ -119,8 +116,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "disk-little-room",
             "The disk of the database is nearly full: {free} of {size} are free",
-            "PostgreSQL cannot write to a full disk, and logins are denied. If less than 16 MiB are free, this is an"
-            " error. `check` examines only a database on this machine.",
+            "With a full disk, logins are denied. If less than 16 MiB are free, this is an error. `check` examines"
+            " only a database on this machine.",
             "df -h; make room, or use a larger disk. `records` in gateway.yaml sets how long the log is kept",
         ),
         error_kind(
@@ -132,36 +129,36 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "database-restored",
             "The database is an old copy: {what}",
-            "The gateways answer no host until an administrator has confirmed the copy. In it, a host that was removed"
-            " since is back, and an invite that was used since is valid again.",
+            "The gateways answer no host until you confirm the copy. In it, hosts that were removed since are back,"
+            " and invites that were used since are valid again.",
             "pam-iampass-gateway restored",
         ),
         error_kind(
             "rows-not-ours",
             "{rows} not written by a gateway of this fleet",
-            "A person or program with access to the database has changed them, or the key file is another one. Such a"
-            " host cannot send requests, and such a person cannot be asked.",
+            "Something with access to the database has changed them, or the key file is another one. These hosts"
+            " cannot send requests, and these people cannot be asked.",
             "Find out who can write to the database; then remove these rows and add them again",
         ),
         error_kind(
             "database-clock",
             "The database's clock is {what} this machine's",
-            "The gateway checks signatures by its own clock; for all other times it uses the database's. If they"
-            " differ by more than 300 s, calls of hosts are refused.",
+            "The gateway uses the database's clock, except to check signatures. If the clocks differ by more than 300"
+            " s, calls of hosts are refused.",
             "timedatectl: set both clocks",
         ),
         warning_kind(
             "database-locks",
             "{name} is {value} in PostgreSQL, not {wanted}",
-            "A pooler has not passed on what the gateway sets at the beginning of a connection. A login that waits for"
-            " a lock for longer holds up others. A gateway that loses power in a transaction keeps its locks.",
+            "A pooler has not passed on this setting. Logins can wait longer for a lock, and a gateway that loses"
+            " power in a transaction keeps its locks.",
             "docs/fleet/gateway-several.md, A pooler in front of PostgreSQL",
         ),
         warning_kind(
             "database-plain",
             "The connection to the database is not encrypted",
-            "An attacker who can read the connection sees the names of people and hosts; one who can change it can"
-            " hold up logins. Tokens, secrets and phone numbers are encrypted in any case, and no row can be forged.",
+            "An attacker on the network can read the names of people and hosts, and hold up logins. Tokens, secrets"
+            " and phone numbers stay encrypted, and no row can be forged.",
             "sslmode=verify-full in `database` of gateway.yaml",
         ),
         warning_kind(
@@ -176,15 +173,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "backup-fails",
             "There is no good backup of the database: {what}",
-            "If the database is lost, all hosts must join again, and all people must register again. If the fleet has"
-            " several gateways, a folder that does not exist is only a note (`backup-off`), because another gateway"
-            " may make the backups.",
+            "Without a backup, all hosts must join and all people register again after a loss of the database. If"
+            " there are several gateways, a missing folder is only a note (`backup-off`): another gateway may make the"
+            " backups.",
             "{remedy}",
         ),
         note_kind(
             "backup-off",
             "No backup of the database is made on this machine",
-            "One gateway of a fleet should make one each night, unless you have them made by other means.",
+            "One gateway of a fleet should make one each night, unless you make them by other means.",
             "docs/fleet/gateway-operations.md, Backup",
         ),
     ),
@@ -207,8 +204,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "clock-off",
             "This machine's clock is {seconds} s {side} IAMPASS's",
-            "Signatures are checked by this clock. At more than 300 s, every call of a host whose clock is right is"
-            " refused (CLOCK_OFF).",
+            "The gateway checks signatures by this clock. At more than 300 s, it refuses every call of a host whose"
+            " clock is right (CLOCK_OFF).",
             "timedatectl set-ntp true, or enable another time service",
         ),
     ),
@@ -216,8 +213,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "no-people",
             "Nobody has been added yet",
-            "The gateway denies every login. Once there are people, `check` also checks whether the groups in the"
-            " settings have members.",
+            "The gateway denies every login.",
             "pam-iampass-gateway enroll USER --group GROUP",
         ),
         note_kind(
@@ -239,15 +235,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "group-of-nobody",
             "Nobody has the group {name}, which the settings name",
-            "Perhaps its name has a typing error, in gateway.yaml or in the groups of the people. People who should"
-            " have it are denied on the hosts of `groups`, have no role, or get no help.",
+            "Perhaps the name is misspelled in gateway.yaml or in the groups of the people. People who should have it"
+            " are denied on hosts, have no role, or get no help.",
             "Correct it in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group {name}",
         ),
         error_kind(
             "role-of-nobody",
             "Nobody has the role {role}",
-            "No person who may log in has one of the groups to which the settings give it. Only root of a gateway can"
-            " do what the role does.",
+            "Nobody who may log in has one of its groups. Only root of a gateway can do what the role does.",
             "Correct `operators` in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group"
             " GROUP",
         ),
