@@ -43,7 +43,7 @@ class BaseAPI:
     ) -> None:
         """Makes an API object. `server` is `https://HOST[:PORT]`, `proxy` is `http://HOST:PORT`, and `ca_file` has the
         only certificates to trust (None: the system's). A `transport` replaces these three. `previous_secret` is tried
-        if the server answers 401 to the other secret, while the secret is being changed.
+        after a 401 for the other one.
 
         Raises ValueError for an invalid argument, and TLSFailure if there are no certificates to trust."""
         origin = transport.origin if transport else Origin.of(server)
@@ -114,8 +114,8 @@ class AuthenticationAPI(BaseAPI):
         cannot ask the user, for example because there is no device, the session has failed and has a `failure_reason`.
 
         The call is repeated only while no byte was sent, so that the user gets one request. Only gateways take
-        `parameters`, and the `command` that the login runs. With a `request_id` among the parameters, the call can be
-        repeated: the gateway sends one request for an id.
+        `parameters` and `command`. They send one request for a `request_id` among the parameters: with it, the call
+        can be repeated.
         """
         call = self._application.start(user_id, authentication_methods, duration_seconds, parameters, command)
         session = self._make(call, deadline, attempts, pause)
@@ -204,8 +204,7 @@ class ManagementAPI(BaseAPI):
     def delete_users(
         self, user_ids: Iterable[str], *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> ManagementAPIResult:
-        """Deletes users and their devices, and returns `success`. Ignores `...` among the ids, which the documentation
-        of the published client has."""
+        """Deletes users and their devices, and returns `success`. Ignores `...` among the ids."""
         return self._make(self._application.delete_users(user_ids), deadline, pause=pause)
 
     def get_registration_link(
@@ -216,16 +215,16 @@ class ManagementAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> str:
-        """Returns a link. It registers the phone that opens it as the user's device: show it to nobody else. The app
-        shows `display_name`, which IAMPASS does not store."""
+        """Returns a link, which registers the phone that opens it: show it only to the user. The app shows
+        `display_name`, which IAMPASS does not store."""
         call = self._application.registration_link(user_id, display_name)
         return self._make(call, deadline, pause=pause)
 
     def lost_mobile_device(
         self, user_id: str, *, deadline: Deadline | None = None, pause: Pause | None = None
     ) -> str:
-        """Disables the user's device, and returns a link for another one, as `get_registration_link` does. After an
-        Unavailable with `may_have_started`, `has_registered_mobile_device` says whether the device was disabled."""
+        """Disables the user's device, and returns a link for another one. After an Unavailable with `may_have_started`,
+        `has_registered_mobile_device` says whether the device was disabled."""
         return self._make(self._application.lost_device(user_id), deadline, pause=pause)
 
     def disable_mobile_device(
@@ -244,8 +243,8 @@ class ManagementAPI(BaseAPI):
         deadline: Deadline | None = None,
         pause: Pause | None = None,
     ) -> bool:
-        """Sends such a link to a phone by SMS, after the text `message`, and returns True. `phone_number` begins with
-        `+` and the country code."""
+        """Sends a registration link by SMS, after the text `message`, and returns True. `phone_number` begins with `+`
+        and the country code."""
         call = self._application.registration_sms(user_id, display_name, phone_number, message)
         return self._make(call, deadline, pause=pause)
 

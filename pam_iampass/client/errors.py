@@ -86,9 +86,9 @@ class Unavailable(IampassError):
         """Whether the time was over."""
         self.outage = outage
         """Whether a caller may continue as if IAMPASS were out of service. True only if no byte of the request was
-        sent, and if the connection was refused, there is no route to the host or network, connecting timed out, or the
-        name could not be looked up although this machine has UDP sockets left; or if a gateway says of this very
-        request that it could not connect either. A user of this machine can cause some of these failures."""
+        sent, and the connection was refused or timed out, there is no route, or the name lookup failed although this
+        machine has UDP sockets left. Also true if a gateway says that it could not connect for this request. A user
+        of this machine can cause some of these failures."""
         self.away = away
         """What a gateway cannot reach: `IAMPASS_AWAY`, `DATABASE_AWAY`, or empty."""
 

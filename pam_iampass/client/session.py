@@ -68,7 +68,7 @@ class Session:
     `failure_reason`. Sessions in which these six are the same are equal. The `repr` hides token, secret and URLs.
 
     `in_progress`, `active`, `away` and `ended` are those of its Status. `failed` is true for failed, timeout and
-    cancelled. Only gateways set the attributes from `longest_wait` on.
+    cancelled.
     """
 
     session_status: Status
@@ -80,6 +80,7 @@ class Session:
     failure_reason: str | None = None
     """Why no session was started: text of the server, not cleaned for a terminal or a log."""
     transport: Transport | Gateways | None = field(default=None, repr=False, compare=False)
+    # Only gateways set the following attributes.
     longest_wait: int = field(default=0, repr=False, compare=False)
     """The number of seconds for which the gateway holds a poll until the status changes."""
     version: int = field(default=0, repr=False, compare=False)
@@ -127,8 +128,7 @@ class Session:
         until_readable: Callable[[float, int], None] | None = None,
     ) -> Status:
         """Asks for the status, stores it in `session_status`, and returns it. A session that was never started stays
-        failed, without a call. With `wait`, at most `longest_wait`, a gateway answers when the status changes or that
-        many seconds have passed."""
+        failed, without a call. Only a gateway waits: until the status changes, or for `wait` seconds."""
         call = self.poll(wait, until_readable)
         if call is not None:
             self.session_status = self._make(call, deadline, attempts, pause)

@@ -15,7 +15,7 @@ from types import DynamicClassAttribute
 from typing import Any
 
 from pam_iampass import client
-from pam_iampass.client import errors
+from pam_iampass.client import Session, errors
 from pam_iampass.client.api import BaseAPI
 from pam_iampass.client.attempts import Sender
 
@@ -67,18 +67,21 @@ You can store a session and use it later, also in another process, until it is d
 | `pause` | a function that waits between two attempts, as `time.sleep` does |
 | `until_readable` | a function of seconds and a descriptor, which waits for the response |
 
-Signatures of API objects show `…` for `deadline` and `pause`. An exception in one of these functions ends the call. A
-call that fails raises an IampassError. An invalid argument raises ValueError or TypeError, before anything is sent.
+Signatures of API objects show `…` for `deadline` and `pause`. An exception in one of these functions ends the call. An
+invalid argument raises ValueError or TypeError, before anything is sent.
 
-Not in the published client: `remove_user`, `lost_mobile_device`, `disable_mobile_device`, `knows_application`,
-`knows_user`, and the calls that only gateways answer: `host`, `people`, `redeem_code`, `watch`, `confirm` and
-`report`. [gateway-protocol.md](../inside/gateway-protocol.md) has their members and limits; `machine` is as for a
-start.
+The published client does not have `remove_user`, `lost_mobile_device`, `disable_mobile_device`, `knows_application` and
+`knows_user`.
 
 ## API objects
 
 ManagementAPI and AuthenticationAPI are made in the same way. Threads can share them.
 """
+
+_GATEWAYS = """\
+On a host of a gateway, an API object has Gateways as its `transport`. Only gateways answer {calls}. Only gateways set
+{attributes} of a session. Their docstrings describe them, and [gateway-protocol.md](../inside/gateway-protocol.md) has
+members and limits."""
 
 _ORDER = (
     "ManagementAPI",
@@ -90,9 +93,28 @@ _ORDER = (
     "SessionSigner",
     "Deadline",
     "Transport",
-    "Gateways",
 )
 
+#: What only gateways answer or set, by the name of its class: no other user of the library needs it.
+_OF_GATEWAYS = {
+    "AuthenticationAPI": ("redeem_code", "watch", "confirm", "report"),
+    "ManagementAPI": ("host", "people"),
+    "Session": (
+        *(
+            "longest_wait",
+            "version",
+            "queued",
+            "counts_given_up",
+            "covered_by",
+            "covered_age",
+            "refusal",
+            "news",
+        ),
+    ),
+    "Unavailable": ("away",),
+}
+#: What the calls of a session are made of.
+_PARTS = {"Session": ("poll", "end")}
 
 _EVERY_CALL = ("deadline", "pause")
 
@@ -104,12 +126,21 @@ def page() -> str:
     parts += ["", f"### {_signature('close', BaseAPI.close)}", "", _text(BaseAPI.close)]
     for name in _ORDER:
         parts += ["", f"## {name}", "", *_class(getattr(client, name))]
+    gateways = _GATEWAYS.format(calls=_listed(BaseAPI), attributes=_listed(Session))
+    parts += ["", "## Gateways", "", _flowing(gateways)]
     parts += ["", "## Errors", "", *_errors()]
-    for name in client.__all__:
-        kind = getattr(client, name)
-        if kind.__name__ != name:
-            parts += ["", f"### {name}", "", f"The former name of {kind.__name__}."]
     return "\n".join(parts) + "\n"
+
+
+def _listed(base: type) -> str:
+    """What only gateways have, of a class and those that derive from it."""
+    names = [
+        f"`{name}`"
+        for kind, names in _OF_GATEWAYS.items()
+        if issubclass(getattr(client, kind), base)
+        for name in names
+    ]
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _class(kind: type) -> Iterator[str]:
@@ -124,9 +155,12 @@ def _class(kind: type) -> Iterator[str]:
         {**_attributes(Sender), **_attributes(kind)} if issubclass(kind, Sender) else _attributes(kind)
     )
     properties = {name: _text(each) for name, each in _public(kind) if isinstance(each, property)}
-    yield from _list({**described, **properties})
+    elsewhere = (*_OF_GATEWAYS.get(kind.__name__, ()), *_PARTS.get(kind.__name__, ()))
+    yield from _list(
+        {name: doc for name, doc in {**described, **properties}.items() if name not in elsewhere}
+    )
     for name, member in _public(kind):
-        if not isinstance(member, property):
+        if not isinstance(member, property) and name not in elsewhere:
             hidden = _EVERY_CALL if is_api else ()
             yield from ("", f"### {_signature(name, getattr(kind, name), hidden)}", "", _text(member))
 
@@ -167,13 +201,16 @@ def _properties(kind: type[enum.Enum]) -> Iterator[str]:
 
 
 def _errors() -> Iterator[str]:
+    """The tree of errors, and the attributes of those that have some."""
     yield _text(errors)
     for name, kind in vars(errors).items():
         if inspect.isclass(kind) and issubclass(kind, errors.IampassError) and name == kind.__name__:
-            yield from ("", f"### {name}", "", _text(kind))
             is_base = kind is errors.IampassError
             more = {"diagnostics()": _text(kind.diagnostics)} if is_base else {}
-            yield from _list({**_attributes(kind), **more})
+            described = {**_attributes(kind), **more}
+            of_gateways = _OF_GATEWAYS.get(name, ())
+            lines = [*_list({each: doc for each, doc in described.items() if each not in of_gateways})]
+            yield from ("", f"### {name}", *lines) if lines else ()
 
 
 def _signature(name: str, function: Any, hidden: Collection[str] = ()) -> str:

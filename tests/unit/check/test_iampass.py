@@ -121,7 +121,8 @@ def test_a_joined_host_asks_its_gateway_about_itself_and_nothing_about_people(ow
 def test_a_host_that_the_gateway_does_not_serve_is_an_error(own_folder: Path, step: Step, what: str) -> None:
     with scripted_server(step) as server:
         ((kind, title, _),) = findings(own_folder, server, {}, joined=True)
-        assert (kind, title) == ("gateway-refuses", f"The gateway takes no requests from this host: {what}")
+        assert kind == "gateway-refuses"
+        assert title.endswith(f": {what}")
         assert len(server.requests) == 1
 
 
