@@ -38,26 +38,25 @@ _HEAD = """\
 <!-- Made by `make pages` from `tools/docs/records_reference.py` and `pam_iampass/audit/journal.py`. -->
 # Records in the journal
 
-What a SIEM or a log shipper needs to know. To read the records on the machine, use `pam-iampass log`, or `journalctl
--x`, which explains each.
+For a SIEM or a log shipper. On the machine, read the records with `pam-iampass log`, or with `journalctl -x`, which
+explains each.
 
-- All records have `SYSLOG_IDENTIFIER=pam_iampass` and `SYSLOG_FACILITY=10` (authpriv), and audit records a `MESSAGE_ID`
-  for their kind. A line without one, such as the warning that the agent cannot use its state, is for people.
+- All records have `SYSLOG_IDENTIFIER=pam_iampass` and `SYSLOG_FACILITY=10` (authpriv). Audit records have a
+  `MESSAGE_ID`; a line without one is for people only.
 - **Any user can write such fields.** Take only records whose `_UID`, which journald itself sets, is that of root,
   `_iampass` or, on a gateway, `_iampass-gateway`.
-- If the agent cannot be reached, the module in the application writes a line without these fields, by syslog:
-  `pam_iampass(sshd:auth): outcome=unavailable result=denied user=alice service=sshd …`, of priority 3. In sudo and su
-  it has the `_UID` of the caller, who could have forged it.
-- On machines without a journal, syslog has `MESSAGE` alone, with the same values as words: `name=value`, in double
-  quotes if there is a blank, a quote or a backslash in it (behind a backslash), and `-` for what is not known.
-- Texts are cleaned: no control characters, no line breaks, at most 2,048 characters. No field has a secret, a token or
-  a code. All values are text in the journal, also numbers.
-- A field that has nothing to say is empty or missing: treat both alike.
+- If the agent cannot be reached, the PAM module writes a line without these fields, of priority 3:
+  `pam_iampass(sshd:auth): outcome=unavailable result=denied user=alice service=sshd …`. In sudo and su it has the
+  `_UID` of the caller, who could have forged it.
+- Without a journal, syslog has `MESSAGE` alone: the same values as `name=value`. A value with a blank, a quote or a
+  backslash is in double quotes, with a backslash before quotes and backslashes. `-` means unknown.
+- All values are text of at most 2,048 characters, without control characters and line breaks, and without secrets,
+  tokens and codes. An unknown field is empty or missing: treat both alike.
 
 ## Fields
 
-| field | type | in records of | what it is |
-| --- | --- | --- | --- |
+| field | type | what it is |
+| --- | --- | --- |
 """
 
 _QUERIES = """\
@@ -71,90 +70,83 @@ With journalctl, as root; `id -u _iampass` finds the service's user:
     journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) MESSAGE_ID={administration}
     journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) --priority=crit
 
-They show everything, phones that did not approve, logins without the phone, what administrators did, and what to look
-at now. A shipper sends what `journalctl -o json` prints, an object a line. This counts how often each person has
-refused on the phone:
+In this order, they show everything, phones that did not approve, logins without the phone, acts of administrators, and
+what to look at now. A shipper sends what `journalctl -o json` prints, an object a line. This counts how often each
+person has refused on the phone:
 
     journalctl -o json SYSLOG_IDENTIFIER=pam_iampass --since today |
         jq -r --arg uid $(id -u _iampass) 'select(._UID == $uid and .IAMPASS_OUTCOME == "denied") | .IAMPASS_APPROVER' |
         sort | uniq -c
 
 More than two refusals of one person in ten minutes mean that another person has their password. In a store of logs,
-count the same by `IAMPASS_APPROVER` over all hosts. The user id of `_iampass` differs between machines. If the shipper
-drops fields that begin with `_`, have it drop the records of other users first.
+count by `IAMPASS_APPROVER` over all hosts. The user id of `_iampass` differs between machines. If the shipper drops
+fields that begin with `_`, have it drop the records of other users first.
 
 ## Kinds
 
-The first example of a login and of a session has all fields; the others show only the fields that differ from it.
-Examples with `IAMPASS_HOST` are records of a gateway, with all their fields.
-
+| record | `MESSAGE_ID` | `PRIORITY` | `IAMPASS_OUTCOME` or `IAMPASS_EVENT` | an `IAMPASS_REASON` |
+| --- | --- | --- | --- | --- |
 """
 
 _GATEWAY = """
 ## On a gateway
 
-`IAMPASS_CALLER`, `IAMPASS_SERVICE`, `IAMPASS_RHOST` and `IAMPASS_COMMAND` are what the host has said.
+`IAMPASS_CALLER`, `IAMPASS_SERVICE`, `IAMPASS_RHOST` and `IAMPASS_COMMAND` are what the host says.
 
-A login has the same `IAMPASS_LOGIN` on the host and on the gateway. Logins that a host has let in without the gateway
-are records of the gateway, too, with `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`. If a store has the journals of
-hosts and gateways, it finds these logins twice.
+A login has a record on the host and one on the gateway, with the same `IAMPASS_LOGIN`. If the host allowed it by
+itself, the gateway's record has `IAMPASS_REPORTED` in place of `IAMPASS_OUTCOME`.
+
+## Examples
+
+Without the fields that repeat others: `MESSAGE`, `MESSAGE_ID` and those of syslog.
+
 """
 
-#: Each field with its type and what it is. The examples say which records have it.
+#: Each field with its type and what it is.
 FIELDS = {
-    "MESSAGE_ID": ("id, 32 hexadecimal digits", "the kind of event, see below"),
+    "MESSAGE_ID": ("id, 32 hexadecimal digits", "the kind of record, see below"),
     "PRIORITY": (
         "number from 0 to 7",
         "1 an alert, 2 look at it now, 3 an error of this machine, 4 denied or unusual, 5 and 6 as usual",
     ),
     "MESSAGE": ("text", "the other fields as words, or a sentence"),
-    "IAMPASS_OUTCOME": (
-        "one of " + ", ".join(f"`{outcome.value}`" for outcome in Outcome),
-        "how a login ended",
-    ),
+    "IAMPASS_OUTCOME": ("a name, see [Kinds](#kinds)", "how a login ended"),
     "IAMPASS_REPORTED": (
         "as `IAMPASS_OUTCOME`, without `approved`",
-        "on a gateway, how a login has ended that the host has let in by itself. Nothing but the host says so",
+        "on a gateway, how a login ended that the host allowed by itself. Only the host says so",
     ),
     "IAMPASS_RESULT": (
         "`success`, `ignored`, `denied`; of acts `success`, `failed`",
-        "what PAM was told: `success`, or `ignored` for a login that passes without the phone, or `denied`",
+        "what PAM was told: `ignored` if the login passes without the phone",
     ),
     "IAMPASS_EVENT": (
-        "a name: of sessions one of "
-        + ", ".join(f"`{event.value}`" for event in SessionEvent)
-        + "; of PAM files one of "
-        + ", ".join(f"`{event.value}`" for event in PamFileEvent)
-        + "; of a backup `backup_failed`; of acts the verb",
-        "what happened, if no login was decided",
+        "a name, see [Kinds](#kinds)",
+        "what happened, if the record is not about a decision. In acts, the verb",
     ),
     "IAMPASS_HOST": (
         "text",
-        "the host that has asked, or that the act concerns, as the gateway knows it. `(gateway)`: the gateway itself"
-        " has asked; `(helpdesk)`: it has for a help desk. On a host: `_HOSTNAME`",
+        "on a gateway, the host that asked, or that the act concerns. `(gateway)`: the gateway itself asked. "
+        "`(helpdesk)`: it asked for a help desk. On a host, see `_HOSTNAME`",
     ),
     "IAMPASS_USER": (
         "name of an account; on a gateway of a person",
-        "who logs in: whose name PAM got from the application. In su the target; in sudo the caller or, with `rootpw`, "
-        "`targetpw` or `runaspw`, the user whose password is asked for. In acts, whom it concerns",
+        "who logs in: in su the target; in sudo the caller or, with `rootpw`, `targetpw` or `runaspw`, the user whose "
+        "password is asked for. In acts, the person whom the act concerns",
     ),
     "IAMPASS_APPROVER": (
         "name of a person",
-        "who had to approve: whose phone was asked, whose recovery code was used, or who was bypassed. With "
-        "`approver: key` it may be another than the user, and have no account. Empty if nobody had to (`exempt`), or "
-        "if the login ended before that was known",
+        "the person whose phone was asked, whose recovery code was used, or who was bypassed. With `approver: key`, "
+        "this person may have no account. Empty if nobody had to approve, or if the login ended before that was known",
     ),
     "IAMPASS_PERSON": (
         "name of a person",
-        "who logs in, if a second person must approve and it is neither the user nor the approver: the person of a key "
-        "in an account that several people share. Or the account that acts for the approver (`acts_for`), if it has "
-        "become another user",
+        "who logs in, if this is neither the user nor the approver: with a second person, the person of the key in a "
+        "shared account. Or the account that acts for the approver (`acts_for`), if it has become another user",
     ),
     "IAMPASS_CALLER": (
         "name of an account, or number of one without a name",
-        "who started the application, by the real user id of its process. Empty if unknown, as in sshd and other "
-        "services of root, which act for remote users. In acts the administrator: by the kernel's login uid, else the "
-        "caller of sudo",
+        "who started the application (real user id). Empty if unknown, as in sshd. In acts the administrator, by the "
+        "kernel's login uid, else the caller of sudo",
     ),
     "IAMPASS_SERVICE": (
         "name",
@@ -162,32 +154,31 @@ FIELDS = {
     ),
     "IAMPASS_RHOST": (
         "address or name",
-        "the remote host, as the application has named it; in acts, where the administrator's login came from",
+        "the remote host, as the application names it. In acts, the host from which the administrator logged in",
     ),
     "IAMPASS_TTY": ("path", "the administrator's terminal"),
     "IAMPASS_SESSION": (
         "id, 32 hexadecimal digits",
-        "the kept session that the login began, or that covered it: no secret, and the same in all records about it",
+        "the kept session that the login began, or that covered it. It is no secret",
     ),
     "IAMPASS_LOGIN": (
         "id, 32 hexadecimal digits",
-        "the login: no secret, and the same in all records about it, on the host and on a gateway",
+        "the login: the same in all its records on the host and on a gateway. It is no secret",
     ),
     "IAMPASS_COVERED_BY": (
         "name of a host",
-        "the other host of the gateway in whose login this one begins, so that no phone was asked",
+        "the other host of the gateway whose login covers this one, so that no phone was asked",
     ),
     "IAMPASS_COMMAND": (
         "text",
-        "the command line of sudo, su or doas, quoted as for a shell, and the folder. Of a long one, the beginning and "
-        "the end. Missing with `show_command: false`. It does not say what a script contains",
+        "the command line of sudo, su or doas, quoted as for a shell, and the folder. If it is long, its beginning and "
+        "end. Missing with `show_command: false`",
     ),
     "IAMPASS_ELAPSED_MS": (
         "number",
-        "milliseconds from the request to IAMPASS until the decision; 0 if no request was sent. A gateway leaves it out"
-        " then",
+        "milliseconds from the request until the decision. 0, or missing on a gateway, if no request was sent",
     ),
-    "IAMPASS_REASON": ("text", "the reason, for an administrator; in acts, what was done, or why it failed"),
+    "IAMPASS_REASON": ("text", "the reason, for an administrator. In acts, what was done, or why it failed"),
 }
 
 
@@ -328,29 +319,31 @@ _OF_A_GATEWAY = (
 def page() -> str:
     """The page in docs/."""
     found = examples()
-    rows = [
-        f"| `{name}` | {type_} | {_where(name, found)} | {what} |" for name, (type_, what) in FIELDS.items()
+    rows = [f"| `{name}` | {type_} | {what} |" for name, (type_, what) in FIELDS.items()]
+    kinds = [
+        _kind(subject, [each.fields for each in found if each.fields["MESSAGE_ID"] == message_id])
+        for message_id, subject in _subjects().items()
     ]
-    first = {kind: next(e for e in found if e.kind == kind) for kind in {example.kind for example in found}}
-    kinds = []
-    for message_id, subject in _subjects().items():
-        mine = [example for example in found if example.fields["MESSAGE_ID"] == message_id]
-        kinds.append(f"**{subject}**, `{message_id}`:\n")
-        kinds.extend(_shown(example, first[example.kind].fields) for example in mine)
+    first = {example.kind: example for example in reversed(found)}
+    shown = [f"Of {kind}:\n\n{_shown(first[kind])}" for kind in dict.fromkeys(each.kind for each in found)]
     queries = _QUERIES.replace("{administration}", ADMINISTRATION)
-    return _HEAD + "\n".join(rows) + "\n\n" + queries + "\n".join(kinds) + _GATEWAY
+    return _HEAD + "\n".join(rows) + "\n\n" + queries + "\n".join(kinds) + "\n" + _GATEWAY + "\n".join(shown)
 
 
-def _where(name: str, found: list[Example]) -> str:
-    """The kinds of records that have a field; marked if it may be missing or empty there."""
-    parts = []
-    for kind in dict.fromkeys(example.kind for example in found):
-        has = [bool(example.fields.get(name)) for example in found if example.kind == kind]
-        if any(has):
-            parts.append(kind if all(has) else f"some {kind}" if kind != "a gateway" else "some of a gateway")
-    return (
-        "all" if len(parts) == 6 and not any(part.startswith("some") for part in parts) else ", ".join(parts)
-    )
+def _kind(subject: str, found: list[dict[str, str]]) -> str:
+    """The row of a kind of record."""
+
+    def values(*names: str) -> list[str]:
+        return list(dict.fromkeys(each[name] for each in found for name in names if each.get(name)))
+
+    names = [f"`{value}`" for value in values("IAMPASS_OUTCOME", "IAMPASS_EVENT", "IAMPASS_REPORTED")]
+    priorities = sorted(values("PRIORITY"))
+    reason = "".join(f"`{value}`" for value in values("IAMPASS_REASON")[:1])
+    cells = [
+        *(subject, f"`{found[0]['MESSAGE_ID']}`", ", ".join(priorities)),
+        *(", ".join(names), reason),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _subjects() -> dict[str, str]:
@@ -359,15 +352,12 @@ def _subjects() -> dict[str, str]:
     return dict(re.findall(r"^-- ([0-9a-f]{32})\nSubject: (.+)$", catalogue, re.MULTILINE))
 
 
-def _shown(example: Example, first: dict[str, str]) -> str:
-    """An example as JSON, without what all records have alike and what only repeats the rest. Of logins and sessions,
-    only what differs from the `first` one."""
-    alike = first if example.kind in ("logins", "sessions") and example.fields is not first else {}
-    left_out = ("MESSAGE", "MESSAGE_ID")
+def _shown(example: Example) -> str:
+    """An example as JSON, without what all records have alike and what only repeats the rest."""
     fields = [
         f"{json.dumps(name)}: {json.dumps(value)}"
         for name, value in example.fields.items()
-        if name not in left_out and not name.startswith("SYSLOG_") and value != alike.get(name)
+        if name not in ("MESSAGE", "MESSAGE_ID") and not name.startswith("SYSLOG_")
     ]
     lines = [""]
     for field in fields:
