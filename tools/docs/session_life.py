@@ -17,15 +17,16 @@ _HEAD = """\
 # The life of a kept session
 
 What happens to a session that is kept as long as a login ([sessions.md](../one-server/sessions.md)), for each event in
-each state. `-` means that nothing changes. An outage of IAMPASS, a 404, a 5xx or an invalid response changes nothing.
+each state. `-` means that nothing changes, and events that never change anything are left out, such as an outage of
+IAMPASS, a 404, a 5xx or an invalid response. Names such as `session_ended` are [records](records.md).
 
 | state | |
 | --- | --- |
 | asked | The request is on the phone. |
 | approved | The phone has approved, and the login session is not open yet. |
 | open | A login session is attached. IAMPASS is asked every `check`. |
-| away | As open, after IAMPASS has reported twice that the phone is no longer near. It covers nothing any more. |
-| ending | It covers nothing. IAMPASS is notified until it confirms; the enforcer is asked until the logins are over. |
+| away | As open, after IAMPASS reported twice that the phone is no longer near. The session covers nothing. |
+| ending | The session covers nothing. IAMPASS is notified until it confirms, the enforcer until the logins are over. |
 
 """
 
@@ -86,10 +87,10 @@ EVENTS: dict[str, Event] = {
         closed=True,
     ),
     "the last attached login is over": lambda kept: life.login_over(kept, 1, closed=True),
-    "the process of the last attached login ends without closing it": lambda kept: life.login_over(
+    "the process of the last login ends, and no covered connection is to open": lambda kept: life.login_over(
         kept, 1, closed=False
     ),
-    "the same, while a connection that it covered is still to open": lambda kept: life.login_over(
+    "the same, while a covered connection is to open": lambda kept: life.login_over(
         _awaited(kept), 1, closed=False
     ),
     "the agent was restarted, and cannot tell whether a login still runs": life.revoked,
@@ -122,11 +123,16 @@ EVENTS: dict[str, Event] = {
 
 def page() -> str:
     """The page in docs/."""
-    rows = [f"| event | {' | '.join(STATES)} |", f"| --- |{' --- |' * len(STATES)}"]
+    rows: list[tuple[str, list[str]]] = []
     for description, event in EVENTS.items():
         cells = [effect(kept, event(kept)) for kept in STATES.values()]
-        rows.append(f"| {description} | {' | '.join(cells)} |")
-    return _HEAD + "\n".join(rows) + "\n"
+        if rows and rows[-1][1] == cells:
+            rows[-1] = (f"{rows[-1][0]}; or {description}", cells)
+        elif set(cells) != {"-"}:
+            rows.append((description, cells))
+    lines = [f"| event | {' | '.join(STATES)} |", f"| --- |{' --- |' * len(STATES)}"]
+    lines += [f"| {description} | {' | '.join(cells)} |" for description, cells in rows]
+    return _HEAD + "\n".join(lines) + "\n"
 
 
 def effect(before: KeptSession, step: life.Step) -> str:
@@ -148,7 +154,7 @@ def effect(before: KeptSession, step: life.Step) -> str:
     if after.wanted is not None and after.wanted is not before.wanted:
         parts.append(f"enforcer: {after.wanted.value}")
     if step.record is not None:
-        parts.append(f"record `{step.record.value}`")
+        parts.append(f"`{step.record.value}`")
     return "; ".join(parts) or "-"
 
 

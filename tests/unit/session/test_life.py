@@ -20,11 +20,11 @@ from tools.docs.session_life import BASE, EVENTS, LOGIN, OPENER, STATES, effect
 ROOT = Path(__file__).parents[3]
 NAMES = list(EVENTS)
 
-ENDS = "→ ending; IAMPASS is notified; record `session_ended`"
-ENFORCED = "→ ending; IAMPASS is notified; enforcer: end; record `session_ended`"
-AWAY = "→ away; enforcer: {}; record `session_away`"
-CLOSED = "→ ending; enforcer: {}; record `session_ended`"
-ATTACHED = "attached too; record `session_opened`"
+ENDS = "→ ending; IAMPASS is notified; `session_ended`"
+ENFORCED = "→ ending; IAMPASS is notified; enforcer: end; `session_ended`"
+AWAY = "→ away; enforcer: {}; `session_away`"
+CLOSED = "→ ending; enforcer: {}; `session_ended`"
+ATTACHED = "attached too; `session_opened`"
 
 #: What happens in the states asked, approved, open, away and ending.
 EXPECTED = {
@@ -32,15 +32,21 @@ EXPECTED = {
     "the phone does not approve, or the agent was restarted": ("→ ending; IAMPASS is notified", *"----"),
     "the application ends, and has opened no login session": ("-", ENDS, "-", "-", "-"),
     "a login session is opened": (
-        *("-", "→ open; record `session_opened`", ATTACHED),
-        "attached too; enforcer: revoke; record `session_opened`",
+        *("-", "→ open; `session_opened`", ATTACHED),
+        "attached too; enforcer: revoke; `session_opened`",
         "attached too",
     ),
     "the same, of a login that was neither approved nor covered": ("-", "-", "-", "-", "-"),
     "an attached login is over, not the last": ("-", "-", "-", "-", "-"),
     "the last attached login is over": ("-", "-", ENDS, ENDS, "-"),
-    "the process of the last attached login ends without closing it": ("-", "-", ENFORCED, ENFORCED, "-"),
-    "the same, while a connection that it covered is still to open": ("-", "-", "-", "-", "-"),
+    "the process of the last login ends, and no covered connection is to open": (
+        "-",
+        "-",
+        ENFORCED,
+        ENFORCED,
+        "-",
+    ),
+    "the same, while a covered connection is to open": ("-", "-", "-", "-", "-"),
     "the agent was restarted, and cannot tell whether a login still runs": (
         *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
         *("-", "-"),
@@ -49,10 +55,10 @@ EXPECTED = {
         *("covers nothing any more", "covers nothing any more", "covers nothing any more"),
         *("-", "-"),
     ),
-    "IAMPASS: `active`": ("-", "-", "-", "→ open; record `session_back`", "-"),
+    "IAMPASS: `active`": ("-", "-", "-", "→ open; `session_back`", "-"),
     "the same, after `when_away: lock`, with `unlock_on_return`": (
         *("-", "-", "-"),
-        "→ open; enforcer: unlock; record `session_back`",
+        "→ open; enforcer: unlock; `session_back`",
         "-",
     ),
     "IAMPASS twice: `walkaway`, `when_away: revoke`": ("-", *(AWAY.format("revoke"),) * 2, "-", "-"),
