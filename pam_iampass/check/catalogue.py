@@ -52,9 +52,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "configuration-readable",
             "Others can read settings or tokens: {what}",
-            "Only root and `_iampass` may read them. Access control lists count, too, because the mode does not show"
-            " whom they name. Other members of the group `_iampass` could register a phone in anybody's name. If"
-            " others can read the secret, every login is denied; otherwise logins go on.",
+            "Only root and `_iampass` may read them, also by access control lists. Anyone else, also another member of"
+            " the group `_iampass`, could register a phone in anybody's name. If others can read the secret, every"
+            " login is denied.",
             "{remedy}",
         ),
         error_kind(
@@ -74,9 +74,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "switched-off",
             "{what}",
-            "A package, a role of Ansible or a person has replaced the PAM file or commented out our lines, or"
-            " pam-iampass was removed. Missing lines are added again, at most three times an hour. Lines that were"
-            " commented out or removed with the package are not: run `setup` or `setup undo` for the service.",
+            "A package, a role of Ansible or a person changed the PAM file, or pam-iampass was removed. Missing lines"
+            " are added again, at most three times an hour. Lines that were commented out or removed with the package"
+            " are not: run `setup` or `setup undo` for the service.",
             "{remedy}",
         ),
         error_kind(
@@ -151,16 +151,15 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "service-unreachable",
             "This machine cannot use {whom}",
-            "Logins are denied. Only after a failed name lookup or connection, `unavailable: ignore` lets sshd and"
-            " login continue without the phone. It has no effect if a certificate is not valid, a proxy answers"
-            " instead of IAMPASS, the host name is unknown, or this machine itself is at fault.",
+            "Logins are denied. `unavailable: ignore` has an effect only if the name lookup or the connection fails,"
+            " not if for example a certificate is not valid.",
             "{remedy}",
         ),
         error_kind(
             "application-unknown",
             "IAMPASS does not know the application {application}",
-            "`application_id` has a typing error or belongs to another `server`, or the application was deleted. Every"
-            " login is denied.",
+            "`application_id` is wrong or belongs to another `server`, or the application was deleted. Every login is"
+            " denied.",
             "Copy application_id from the IAMPASS console to {file}, and check server",
         ),
         note_kind(
@@ -207,7 +206,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "users-without-phone-check",
             "Users without a token log in without the phone: {names}",
-            "They are not in the table, and `unlisted_users` is `ignore`.",
+            "",
             "pam-iampass enroll USER; then set unlisted_users: deny",
             rollout=True,
         ),
@@ -227,7 +226,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "no-device",
             "No phone is registered for {names}",
-            "Their logins are denied with `no_device`.",
+            "",
             "{command} enroll USER shows the link and the QR code; for a lost phone: {command} phone lost USER",
             rollout=True,
         ),
@@ -255,7 +254,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "not-at-iampass",
             "IAMPASS does not know the tokens of {names}",
-            "The token has a typing error or belongs to another application, or the user was deleted at IAMPASS.",
+            "The token is wrong or belongs to another application, or the user was deleted at IAMPASS.",
             "Compare the token with the one at IAMPASS, or add it there: pam-iampass enroll USER",
         ),
     ),
@@ -263,7 +262,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "nothing-asks",
             "No PAM service asks the phone",
-            "No login needs a second factor.",
+            "",
             "pam-iampass setup sshd, or pam-iampass setup sudo",
             rollout=True,
         ),
@@ -284,9 +283,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-not-called",
             "{service} does not ask the phone of those who log in {how}",
-            "The program checks these users itself, without the `auth` stack. `check` knows this of cockpit (an error"
-            " if a keytab or `ClientCertAuthentication` makes such a login possible) and tigervnc. Other programs that"
-            " accept tickets, certificates or passwords of their own may do the same.",
+            "The program checks these users itself, without the `auth` stack. For cockpit this is an error if a keytab"
+            " or `ClientCertAuthentication` makes such a login possible.",
             "{remedy}",
         ),
         warning_kind(
@@ -307,7 +305,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "enforcer-off",
             "Logins of {services} are neither ended nor locked by the phone",
-            "`session.keep` is set for them, and the service that ends and locks logins does not listen.",
+            "",
             "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
         ),
         warning_kind(
@@ -406,7 +404,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-phone-only",
             "The phone is the only factor",
-            "No line of the stack asks for a password or another factor.",
+            "",
             "Before our line write: auth requisite pam_unix.so",
         ),
         error_kind(
@@ -507,7 +505,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "sshd-key-not-demanded",
             "Our line requires a key, and sshd does not ask for one first: {names}",
-            "With `first_factor=publickey` the module denies logins for which sshd has not accepted a key.",
+            "With `first_factor=publickey` the module then denies these logins.",
             _METHODS,
         ),
         warning_kind(
@@ -536,7 +534,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "sshd-stale",
             "The running sshd has not loaded its present configuration",
-            "A file of the configuration is newer than the running process.",
+            "",
             "sshd -t && systemctl reload ssh (sshd on other systems), and keep this shell open",
         ),
     ),
@@ -608,14 +606,13 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "way-in-unknown-program",
             "An unknown set-uid program uses PAM, perhaps without asking the phone: {path}",
-            "`check` does not know this program, and finds no PAM service of the same name.",
+            "`check` does not know its PAM service.",
             "Find its PAM service in its documentation, then pam-iampass setup SERVICE",
         ),
         note_kind(
             "way-in-other-services",
             "Other PAM services do not ask the phone: {names}",
-            "These are services such as file, mail or web servers. `check` does not know whether users can log in"
-            " through them.",
+            "`check` does not know whether users can log in through them. Examples are file, mail and web servers.",
             "Leave those through which nobody can log in; for others: pam-iampass setup SERVICE",
         ),
         note_kind(
@@ -644,14 +641,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "lockout-you",
             "You, {name}, cannot log in the next time: {why}",
-            "The services that ask the phone would deny the user who called this command by sudo or su.",
+            "",
             "pam-iampass enroll {name} (on a host of a gateway, there: pam-iampass-gateway user may {name} HOST),"
             " before you close this shell",
         ),
         warning_kind(
             "lockout-root",
             "root cannot log in by ssh: {why}",
-            "`PermitRootLogin` is `yes`, and sshd's PAM service asks the phone.",
+            "",
             "pam-iampass enroll root (on a host of a gateway, there: pam-iampass-gateway enroll root), or exempt root,"
             " or set PermitRootLogin no",
         ),
@@ -687,7 +684,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "presence-not-kept",
             "{what} no login on another host, although the gateway allows it: session.keep is off for sshd",
-            "Only a kept login can cover another one, or be covered. So the phone is asked each time.",
+            "",
             "Set session.keep: true, in general or for the service sshd; then: pam-iampass setup sshd",
         ),
         warning_kind(

@@ -75,9 +75,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "portal-files",
             "The portal's certificate and key cannot be used: {what}",
-            "Only root may be able to change these files, links to them, and the folders above. systemd reads them as"
-            " root and passes them to the portal. So a user who can exchange them can read any file of root, such as"
-            " the key of the fleet.",
+            "Only root may be able to change these files, links to them, and the folders above. Otherwise a user could"
+            " have systemd pass any file of root to the portal, such as the key of the fleet.",
             "{remedy}",
         ),
         error_kind(
@@ -173,9 +172,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "backup-fails",
             "There is no good backup of the database: {what}",
-            "Without a backup, all hosts must join and all people register again after a loss of the database. If"
-            " there are several gateways, a missing folder is only a note (`backup-off`): another gateway may make the"
-            " backups.",
+            "After a loss of the database, all hosts must then join and all people register again. If there are"
+            " several gateways, a missing folder is only a note (`backup-off`).",
             "{remedy}",
         ),
         note_kind(
@@ -235,8 +233,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "group-of-nobody",
             "Nobody has the group {name}, which the settings name",
-            "Perhaps the name is misspelled in gateway.yaml or in the groups of the people. People who should have it"
-            " are denied on hosts, have no role, or get no help.",
+            "Perhaps the name is misspelled in gateway.yaml or in the groups of the people. These people are denied on"
+            " hosts, have no role, or get no help.",
             "Correct it in gateway.yaml and restart the service; or: pam-iampass-gateway user add USER --group {name}",
         ),
         error_kind(
@@ -255,7 +253,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "hosts-waiting",
             "{hosts} waiting to be admitted",
-            "They have joined, and cannot send requests yet.",
+            "",
             "pam-iampass-gateway host admit HOST",
         ),
     ),
