@@ -174,10 +174,10 @@ SESSION = Section(
             "covers_connections",
             _BOOLEAN,
             "false",
-            "It has no effect if a key says who logs in (`approver: key`, or a second person and ssh keys in the user "
-            "table). People may share an address: see one-server/sessions.md.",
-            comment="Whether, while a kept login lasts, further ssh logins of the same user need no approval. They "
-            "must come from the same address with the same first factor, and sshd must prompt.",
+            "People may share an address: see one-server/sessions.md.",
+            comment="Whether further ssh logins of the same user, from the same address with the same first factor, "
+            "need no approval while a kept login lasts. It needs sshd's prompt, and has no effect with `approver: "
+            "key`.",
         ),
     ),
     "A service that does not set a key of `session` has its general value.",
@@ -394,8 +394,8 @@ THROTTLE = (
         "cool_off",
         _COOL_OFF,
         "30s",
-        "Requests for which a gateway has asked nobody do not count. An approval, or an hour without a request, "
-        f"resets the time. From 0s (no backoff) to {value_types.LONGEST_COOL_OFF}s.",
+        "An approval, or an hour without a request, resets the time. From 0s (no backoff) to "
+        f"{value_types.LONGEST_COOL_OFF}s.",
         comment="How long an origin (service and remote host) has to wait after two requests in a row that were not "
         "approved; it doubles each time, up to `longest_cool_off`.",
     ),
@@ -468,10 +468,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "shared_accounts",
         _BOOLEAN,
         "false",
-        "The same applies while the table has any keys, and if a service has `approver: key`. Set it, so that it still "
-        "applies after the last key was removed.",
-        comment="Whether several people log in to the same account (shared-accounts.md). If a second person must "
-        "approve, an account then counts as a person only if the user table has ssh keys of its name.",
+        "",
+        comment="Whether several people log in to the same account. If a second person must approve, an account then "
+        "counts as a person only if the user table has ssh keys of its name: see one-server/operations.md.",
     ),
     Key(
         "show_command",
@@ -502,9 +501,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "not count for the user.",
             ),
         ),
-        "Their requests wait until 30s after the last request of the user's own logins. A login of the user ends a "
-        "request of such an account that is on the phone.",
-        comment="Accounts that act for a user (`acts_for` in the user table), such as those of AI agents.",
+        "",
+        comment="Accounts that act for a user (`acts_for` in the user table), such as those of AI agents: see "
+        "one-server/agents.md.",
     ),
     Section(
         "recovery",

@@ -113,8 +113,8 @@ _OF_GATEWAYS = {
     ),
     "Unavailable": ("away",),
 }
-#: What the calls of a session are made of.
-_PARTS = {"Session": ("poll", "end")}
+#: What other calls are made of.
+_PARTS = {"Session": ("poll", "end"), "Transport": ("call", "clock_correction")}
 
 _EVERY_CALL = ("deadline", "pause")
 

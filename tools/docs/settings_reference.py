@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 _HEAD = "<!-- Made by `make pages`; change `{module}` instead. -->\n# {title}\n\n"
 
-_FORMAT = """\
-The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys."""
-
-_HOST_INTRODUCTION = f"""\
+_HOST_INTRODUCTION = """\
 `/etc/iampass/iampass.yaml` configures the module, `/etc/iampass/users.yaml` lists the users. `pam-iampass check`
 reports every problem in both. Logins are denied until all errors are fixed.
 
@@ -30,7 +27,7 @@ The files and all folders above them must belong to root, and only root may be a
 be symbolic links. Only root and the group `_iampass` may be able to read the secret: `chown root:_iampass`,
 `chmod 0640`.
 
-{_FORMAT}
+The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
 Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
 """
 
@@ -90,25 +87,20 @@ The phone for all users, an exempt user for backups, and more time for sudo:
 """
 
 
-_GATEWAY_INTRODUCTION = f"""\
+_GATEWAY_INTRODUCTION = """\
 `/etc/iampass-gateway/gateway.yaml` configures a gateway; it is the same on every gateway of a fleet.
 `pam-iampass-gateway init` writes it. A gateway does not start until all errors are fixed.
 
 The file must belong to root, and only root may be able to write to it. The secrets are in files of their own, which
-only root can read; systemd passes them to the service.
-
-{_FORMAT}
-Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
+only root can read; systemd passes them to the service. The format is that of [iampass.yaml](settings.md).
 """
 
-_PORTAL_INTRODUCTION = f"""\
+_PORTAL_INTRODUCTION = """\
 `/etc/iampass-portal/portal.yaml` configures the portal of a fleet, which runs on a gateway. `pam-iampass-gateway portal
 setup` writes it. Without a certificate that can be read the portal does not start, unless it is behind a proxy.
 
 The file must belong to root, and only root may be able to write to it. The certificate and its key are in files of
-their own; systemd passes them to the service.
-
-{_FORMAT}
+their own; systemd passes them to the service. The format is that of `iampass.yaml`(5).
 """
 
 _PORTAL_AFTER = """\
