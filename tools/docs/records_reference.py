@@ -84,8 +84,8 @@ fields that begin with `_`, have it drop the records of other users first.
 
 ## Kinds
 
-| record | `MESSAGE_ID` | `PRIORITY` | `IAMPASS_OUTCOME` or `IAMPASS_EVENT` | an `IAMPASS_REASON` |
-| --- | --- | --- | --- | --- |
+| record | `MESSAGE_ID` | `PRIORITY` | `IAMPASS_OUTCOME` or `IAMPASS_EVENT` |
+| --- | --- | --- | --- |
 """
 
 _GATEWAY = """
@@ -338,11 +338,7 @@ def _kind(subject: str, found: list[dict[str, str]]) -> str:
 
     names = [f"`{value}`" for value in values("IAMPASS_OUTCOME", "IAMPASS_EVENT", "IAMPASS_REPORTED")]
     priorities = sorted(values("PRIORITY"))
-    reason = "".join(f"`{value}`" for value in values("IAMPASS_REASON")[:1])
-    cells = [
-        *(subject, f"`{found[0]['MESSAGE_ID']}`", ", ".join(priorities)),
-        *(", ".join(names), reason),
-    ]
+    cells = [subject, f"`{found[0]['MESSAGE_ID']}`", ", ".join(priorities), ", ".join(names)]
     return f"| {' | '.join(cells)} |"
 
 

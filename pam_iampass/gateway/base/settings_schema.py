@@ -480,9 +480,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "requests do not count for the person.",
             ),
         ),
-        "Accounts that act for a person (`user add --acts-for`), such as those of AI agents. Their requests wait until "
-        "30 s after the last request of the person's own logins. A login of the person ends a request of such an "
-        "account that is on the phone.",
+        "Accounts that act for a person (`user add --acts-for`), such as those of AI agents: see "
+        "fleet/fleet-people.md.",
     ),
     Section(
         "records",
