@@ -193,7 +193,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "entry-never-used",
             "Entries of the table are never used: {names}",
-            "Names must be as `getent passwd` prints them. The entry has another spelling, or its account was deleted.",
+            "The entry has another spelling than `getent passwd` prints, or its account was deleted.",
             "Rename or remove them: pam-iampass user list --only without-account",
             rollout=True,
         ),
@@ -276,8 +276,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-no-auth",
             "Our line is not an `auth` line, and does not ask the phone",
-            "Only `auth` lines ask the phone, and `account` lines in sshd. On other lines the module returns"
-            " PAM_IGNORE.",
+            "",
             "Write auth at the start of the line at {place}",
         ),
         warning_kind(
@@ -344,7 +343,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "refusal-lost",
             "An approval lets in users whom another line keeps out",
-            "After an approval, that line is not reached, or its result has no effect.",
+            "",
             "pam-iampass setup {service} writes our lines so that all others count. By hand: `required` or `requisite`"
             " on our line, and no jump over {place}",
         ),
@@ -375,7 +374,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "stack-skipped-sometimes",
             "The phone is not asked if {condition}",
-            "A condition, or another factor, ends the stack or jumps over our line.",
+            "",
             "None if this is intended; otherwise change the control of that line",
         ),
         warning_kind(
@@ -396,9 +395,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         warning_kind(
             "stack-ignored-fails",
             "Logins fail where our module ignores the call",
-            "The module returns PAM_IGNORE for exempt users, in tolerated outages, and when sshd and su set"
-            " credentials (pam_setcred). A stack in which every module ignores the call fails. If approved logins"
-            " fail, this is an error.",
+            "The module ignores the calls of exempt users, calls in tolerated outages, and those of sshd and su to set"
+            " credentials (pam_setcred). A stack fails if every module ignores the call. If approved logins fail, this"
+            " is an error.",
             "After our line write: {facility} required pam_permit.so",
         ),
         warning_kind(
@@ -587,7 +586,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "sudo-no-password",
             "{rule}: sudo asks for neither password nor phone: {names}",
-            "With the tag NOPASSWD, sudo does not run PAM's `auth` stack. Exempt users are not listed.",
+            "",
             "None if this is intended; otherwise remove NOPASSWD with visudo, or: pam-iampass setup sudo --always",
         ),
         note_kind(
@@ -625,8 +624,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "doas-no-password",
             "doas asks for neither password nor phone: {rule}",
-            "With the option `nopass`, doas does not run PAM's `auth` stack. If sudo asks for every command, this is a"
-            " warning.",
+            "If sudo asks for every command, this is a warning.",
             "None if this is intended; otherwise remove nopass",
         ),
         warning_kind(

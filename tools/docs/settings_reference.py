@@ -28,7 +28,7 @@ be symbolic links. Only root and the group `_iampass` may be able to read the se
 `chmod 0640`.
 
 The format is a strict form of YAML in UTF-8: each key at most once, and no anchors, aliases, tags or merge keys.
-Durations are written with their unit: `60s`, `2m`, `1h` or `1d`.
+Durations are written with their unit: `60s`, `2m`, `1h` or `1d`. Paths are absolute.
 """
 
 _USERS = """
@@ -255,12 +255,16 @@ def portal() -> Reference:
 
 def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
     """The rows of keys; the text above has named the shared ones, and a section is described below."""
-    yield "| key | value | default | |"
-    yield "| --- | --- | --- | --- |"
+    yield "| key | default | |"
+    yield "| --- | --- | --- |"
     own = [key for key in keys if key not in shared]
-    for key, value in zip(own, _values(own)):
-        about = f" {key.description}" if key.section is None else ""
-        yield f"| `{key.name}` | {'; '.join(value)} | {_default(key) or 'required'} |{about} |"
+    for key, (kind, *example) in zip(own, _values(own)):
+        about = [key.description] if key.section is None else []
+        if kind.startswith("a number"):
+            about.append(f"{kind[9:].capitalize()}.")
+        elif not isinstance(key.default, str):
+            about += [f"{each[0].upper()}{each[1:]}." for each in example]
+        yield f"| `{key.name}` | {_default(key) or 'required'} | {' '.join(about)} |"
 
 
 def _definitions(page: Page, keys: Iterable[Key], shared: Iterable[Key] = ()) -> None:

@@ -406,7 +406,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "database",
         ValueType("a connection string of libpq", _conninfo, example="dbname=iampass"),
         "dbname=iampass",
-        "The database. Without a host, it is on this machine, where `_iampass-gateway` needs no password.",
+        "The connection string of the database (libpq). Without a host, it is on this machine, where "
+        "`_iampass-gateway` needs no password.",
     ),
     APPLICATION_ID,
     _file("application_secret_file", "application-secret", "The file with the application's secret."),

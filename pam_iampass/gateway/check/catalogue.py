@@ -47,7 +47,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "other-service",
             "Another service answers on the gateway's port",
-            "The other service has no certificate of this gateway.",
+            "",
             "ss -ltnp: find out what listens there",
         ),
         error_kind(
