@@ -212,9 +212,8 @@ FOR_SERVICES = (
         "unavailable",
         ValueType("deny or ignore", value_types.choice(WhenUnavailable), example="deny"),
         "deny",
-        "Unreachable means that the connection is refused or times out, that there is no route, or that the name "
-        "lookup fails. A user of this machine can cause some of these, and then log in as anyone whose first factor "
-        "they have.",
+        "Unreachable means a refused connection, a time-out, no route, or a failed name lookup. A user of this machine "
+        "can cause some of these, and then log in as anyone whose first factor they have.",
         comment="What happens if IAMPASS is unreachable and nothing of the request was sent: `deny`; or `ignore` (the "
         "login continues without the phone), only in sshd and login. A 429 or 5xx response always denies.",
     ),
@@ -334,22 +333,23 @@ APPROVER = Key(
     ValueType("user, caller, key, login or a mapping", value_types.choice(Approver), example="caller"),
     "user",
     "With `rootpw`, `targetpw` and `runaspw`, sudo gives PAM another user than the caller. `key` and `login` are for "
-    "accounts that several people share (shared-accounts.md). `key` needs `pam-iampass setup sshd --prompt`. `login` "
-    "also works in polkit before version 127. In su, it applies as `caller` does.",
+    "accounts that several people share (shared-accounts.md). `key` needs `pam-iampass setup sshd --prompt`.",
     instead=SECOND_PERSON,
-    comment="Whose phone is asked: `caller` (the user who runs the program; in su, if the target is not root, the "
-    "target), `user` (the user whose name PAM gets; in su the target), `key` (in sshd, the person whose key it is), "
-    "or `login` (in sudo, su and doas, the person who approved the login session; needs `session.keep` for the "
-    "service of that login). Or a second person: `{user: carol}`, `{users: [carol, dave]}` or `{group: oncall}`. "
-    "Without `approver` it is `caller` for sudo and su, and `user` for all others.",
+    comment="Whose phone is asked. Without `approver` it is `caller` for sudo and su, and `user` for all others.\n"
+    "  `caller`: the user who runs the program. In su, if the target is not root, the target.\n"
+    "  `user`: the user whose name PAM gets. In su, the target.\n"
+    "  `key`: in sshd, the person whose key it is.\n"
+    "  `login`: in sudo, doas and, as with `caller`, su, the person who approved the login session. It needs "
+    "`session.keep` for the service of that login.\n"
+    "  `{user: carol}`, `{users: [carol, dave]}` or `{group: oncall}`: a second person.",
 )
 
 OTHERWISE = Key(
     "otherwise",
     ValueType("deny or user", value_types.choice(Otherwise), example="deny"),
     "deny",
-    "With `key`, there is no key, or the user table gives it to nobody. With `login`, the login session is not kept or "
-    "has no person.",
+    "The person is not known if the user table gives the login's key to nobody, if there is no key, or if the login "
+    "session is not kept or has no person.",
     comment="With `approver: key` or `login`, what happens if the person is not known: `deny`; or `user`, the "
     "phone of the account itself is asked (with `login`, that of the caller).",
 )
@@ -450,9 +450,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "joined_file",
         replace(_PATH, example="/etc/iampass/joined.yaml", nullable=True),
         "/etc/iampass/joined.yaml",
-        "The host asks them in order, and for 30s asks last one that has failed. The five keys above and "
-        "`unlisted_users` then have no effect. Users need no entry in the user table, and tokens there are ignored, "
-        "because gateways know people by name. `null`: the file has no effect.",
+        "It asks them in order, and for 30s asks last one that has failed. The five keys above, `unlisted_users` and "
+        "the tokens of the user table then have no effect, because gateways know people by name. `null`: the file has "
+        "no effect.",
         comment="`pam-iampass join` writes this file. If it exists, this host asks the gateways in it instead of "
         "`server`.",
     ),
