@@ -384,8 +384,8 @@ def proxy_key(target: str) -> Key:
         ),
         None,
         "",
-        comment=f"The proxy for connections to {target}, such as `http://proxy.example.com:3128`. Environment variables "
-        "are ignored.",
+        comment=f"The proxy for connections to {target}, such as `http://proxy.example.com:3128`. Environment "
+        "variables are ignored.",
     )
 
 

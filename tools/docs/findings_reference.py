@@ -27,8 +27,8 @@ The exit status is 1 if there is an error, 3 if there are only warnings, and 0 o
 
 With `--monitoring`, warnings that are normal while you add users and services one by one are notes.
 
-`check` simulates PAM stacks as libpam runs them, with right and wrong first factors, and with all results of our module.
-It knows the results of common modules. For others it tries success and failure.
+`check` simulates PAM stacks as libpam runs them, with right and wrong first factors, and with each result of our
+module. It knows the results of common modules. For others it tries success and failure.
 """
 
 
