@@ -69,8 +69,8 @@ def _finalize(value: object) -> object:
 
 def name(text: str) -> Markup:
     """Return a name or an address whose parts stay whole: a line may end behind a dot, but not within a word."""
-    parts = (Markup("{}").format(part) for part in _PART.split(clean(text, _LONGEST)))
-    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(parts))
+    parts = Markup("<wbr>").join(_PART.split(clean(text, _LONGEST)))  # it escapes them
+    return Markup("<bdi>") + parts + Markup("</bdi>")
 
 
 def moment(time: datetime | str | None, *, is_exact: bool = False) -> Markup:
@@ -79,11 +79,10 @@ def moment(time: datetime | str | None, *, is_exact: bool = False) -> Markup:
         return Markup("never")
     found = datetime.fromisoformat(time) if isinstance(time, str) else time
     utc = found.astimezone(timezone.utc)
-    return Markup('<time datetime="{}"{}>{}</time>').format(
-        utc.isoformat(timespec="seconds"),
-        Markup(" data-exact") if is_exact else "",
-        f"{utc:%Y-%m-%d %H:%M:%S} UTC" if is_exact else f"{utc:%Y-%m-%d %H:%M} UTC",
-    )
+    said = utc.isoformat(" ", "seconds" if is_exact else "minutes").partition("+")[0]
+    exact = " data-exact" if is_exact else ""
+    iso = utc.isoformat(timespec="seconds")
+    return Markup(f'<time datetime="{iso}"{exact}>{said} UTC</time>')  # noqa: S704 - no text of others
 
 
 def exact(time: datetime | str | None) -> Markup:
