@@ -153,4 +153,4 @@ async def show_access(
     acting, _ = await agents.listing(gateway, connection, "person = ANY(%s)", [each.name for each in shown])
     owned = agents.with_owners(gateway, acting, shown)
     rows = [*review((), tampered, everything), *review(shown, (), everything, owned)]
-    return [ACCESS.show(roles, row) for row in rows], len(found) + len(tampered) > most
+    return [ACCESS.show(roles, row) for row in rows], len(found) > most

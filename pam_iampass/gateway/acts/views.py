@@ -295,8 +295,9 @@ async def searched_record(
     may have been removed, of whoever asks, or of an account that acts for the person; or that the person is `searched`.
     All these fields are shown to whoever sees the record."""
     has_text, texts = await searched(gateway, connection, actor, sees_all, text)
-    # To change the case of a text takes longest. Names of hosts have none.
-    names = f"strpos(host, lower(%s)) > 0 OR {_HAS.format('person')}"
+    # To change the case of a text takes longest: names of hosts have none, and of people who were removed, only that of
+    # ASCII is changed.
+    names = """strpos(host, lower(%s)) > 0 OR strpos(lower(person COLLATE "C"), lower(%s COLLATE "C")) > 0"""
     asks = _HAS.format("fields->>'asker', fields->>'agent'")
     asks = f"fields ?| array['asker', 'agent'] AND {asks}"
     of_person = f"person IN (SELECT name FROM person WHERE {has_text})"  # noqa: S608

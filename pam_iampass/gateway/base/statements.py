@@ -5,13 +5,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from psycopg import sql
 from psycopg.abc import Params
 from psycopg.rows import DictRow
 
 from pam_iampass.gateway.base.connection import Connection
+from pam_iampass.gateway.base.keys import Tampered
+
+R = TypeVar("R")
 
 
 async def insert(connection: Connection, table: str, row: Mapping[str, Any]) -> None:
@@ -78,6 +81,33 @@ async def many(connection: Connection, statement: str, *values: object, **named:
     """All rows that a SELECT finds, with its values by place or by name."""
     cursor = await connection.execute(statement.encode(), named or values)
     return await cursor.fetchall()
+
+
+async def by_name(
+    connection: Connection,
+    table: str,
+    read: Callable[[DictRow], R],
+    condition: str,
+    values: Sequence[object],
+    most: int | None,
+) -> tuple[list[R], list[str]]:
+    """What `read` makes of the first rows by name that meet a condition of SQL, and the names in rows before these that
+    no gateway has written. However many those are, they hide no row."""
+    found, tampered = list[R](), list[str]()
+    further, after = "true", list[object]()
+    while True:
+        statement = f"SELECT * FROM {table} WHERE ({condition}) AND {further} ORDER BY name LIMIT %s"  # noqa: S608
+        rows = await many(connection, statement, *values, *after, most)
+        for row in rows:
+            try:
+                found.append(read(row))
+            except Tampered:
+                tampered.append(str(row["name"]))
+            if len(found) == most:
+                return found, tampered
+        if most is None or len(rows) < most:
+            return found, tampered
+        further, after = "name > %s", [rows[-1]["name"]]
 
 
 async def now(connection: Connection) -> datetime:

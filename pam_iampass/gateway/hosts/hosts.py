@@ -23,7 +23,7 @@ from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import Tampered
-from pam_iampass.gateway.base.statements import Statement, each_one, insert, many, one, replace
+from pam_iampass.gateway.base.statements import Statement, by_name, each_one, insert, many, one, replace
 
 TABLE = "host"
 INVITES = "invite"
@@ -152,14 +152,7 @@ async def listing(
 ) -> tuple[list[Host], list[str]]:
     """The first hosts by name that meet a condition of SQL, and the names in rows that no gateway has written: those
     hosts cannot ask."""
-    hosts, tampered = [], []
-    statement = f"SELECT * FROM host WHERE {condition} ORDER BY name LIMIT %s"  # noqa: S608 - no value of others
-    for row in await many(connection, statement, *values, most):
-        try:
-            hosts.append(from_row(gateway, row))
-        except Tampered:
-            tampered.append(str(row["name"]))
-    return hosts, tampered
+    return await by_name(connection, TABLE, lambda row: from_row(gateway, row), condition, values, most)
 
 
 @dataclass(frozen=True)

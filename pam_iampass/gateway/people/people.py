@@ -23,7 +23,7 @@ from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import GatewaySettings
 from pam_iampass.gateway.base.settings_schema import Invite
-from pam_iampass.gateway.base.statements import insert, many, now, one, replace
+from pam_iampass.gateway.base.statements import by_name, insert, many, now, one, replace
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
 
@@ -138,14 +138,7 @@ async def listing(
 ) -> tuple[list[Person], list[str]]:
     """The first people by name who meet a condition of SQL, and the names in rows that no gateway has written: those
     cannot log in."""
-    people, tampered = [], []
-    statement = f"SELECT * FROM person WHERE {condition} ORDER BY name LIMIT %s"  # noqa: S608 - no value of others
-    for row in await many(connection, statement, *values, most):
-        try:
-            people.append(from_row(gateway, row))
-        except Tampered:
-            tampered.append(str(row["name"]))
-    return people, tampered
+    return await by_name(connection, TABLE, lambda row: from_row(gateway, row), condition, values, most)
 
 
 async def with_display_name(

@@ -127,10 +127,10 @@ async def people(
     ] = False,
 ) -> Rows:
     """People, by name."""
-    found, tampered = await show_people(
+    found, _ = await show_people(
         gateway, connection, actor, search, after, MOST + 1, name=person, phone_unseen=phone_unseen
     )
-    return found[:MOST], len(found) + len(tampered) > MOST
+    return found[:MOST], len(found) > MOST
 
 
 @view
@@ -142,8 +142,8 @@ async def hosts(
     after: Annotated[str, _HOST, "the last name of the previous rows"] = "",
 ) -> Rows:
     """Hosts, by name."""
-    found, tampered = await show_hosts(gateway, connection, actor, host, after, MOST + 1)
-    return found[:MOST], len(found) + len(tampered) > MOST
+    found, _ = await show_hosts(gateway, connection, actor, host, after, MOST + 1)
+    return found[:MOST], len(found) > MOST
 
 
 @view
