@@ -2138,7 +2138,7 @@ MUTANTS = {
         ),
         Mutant(
             "the logins of a host that was taken over go on",
-            'add_ends(gateway, connection, f"host_name = %s AND {OPEN}", self.host)',
+            'add_ends(gateway, connection, f"host_name = %s AND {sessions.OPEN}", self.host)',
             'add_ends(gateway, connection, "host_name = %s AND false", self.host)',
             "test_one_act_suspends_a_host_and_ends_its_open_logins",
         ),
@@ -4511,7 +4511,7 @@ MUTANTS = {
         ),
         Mutant(
             "anybody is told how many logins all others have",
-            "records.by_hour(connection, replace(wanted, of=_among(helped)))",
+            "records.by_hour(connection, replace(wanted, of=among(helped)))",
             "records.by_hour(connection, wanted)",
             "test_logins_are_counted_by_hour_and_outcome_for_the_people_whom_the_actor_sees",
         ),
