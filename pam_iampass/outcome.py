@@ -132,6 +132,9 @@ class Participants:
     person: str = ""
     """The person who logs in, if a second person must approve."""
 
+    session_user: str = ""
+    """The account of the login session in which the application was started (`login.policy.session_account`)."""
+
     command: str = ""
     """The command that the application runs, unless the settings keep it out of records."""
 

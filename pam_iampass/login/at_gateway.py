@@ -132,7 +132,7 @@ def _told(request: Request) -> dict[str, str]:
 
     What is not known, or no text for a log, is left out.
     """
-    login = request.login
+    login, people = request.login, request.login.participants
     keys: list[AcceptedKey] = []
     with contextlib.suppress(PolicyError):
         keys = accepted(login.ssh_auth_info)
@@ -142,7 +142,8 @@ def _told(request: Request) -> dict[str, str]:
         "service": login.service,
         "remote": login.address if login.through_sshd else str(ip_address(login.rhost or "") or ""),
         "asker": request.asker,
-        "caller": login.participants.caller,
+        "caller": people.caller,
+        "session_user": "" if people.session_user == request.approver else people.session_user,
         "key": next((key.fingerprint for key in keys if isinstance(key, PlainKey)), ""),
     }
     told = {name: text for name, text in told.items() if text.isprintable() and 0 < len(text) <= LONGEST_NAME}

@@ -146,8 +146,7 @@ def acting(
     asked = approver(login, account, service, accounts)
     try:
         own = _agent(asked, service, accounts, users)
-        # A service of root may have been started in any login session.
-        if own is not None or login.login_uid in (None, asked.uid) or login.real_uid == 0:
+        if own is not None or login.login_uid == asked.uid:
             return own
         found = _agent_of_session(login, service, accounts, users)
         if found is None or asked.name == found.owner or has_second:
@@ -164,13 +163,22 @@ def acting(
         return None  # who is exempt needs no table
 
 
+def session_account(login: Login, accounts: Accounts) -> Account | None:
+    """The account of the login session in which sudo and the like are called; None if it is not known, or does not
+    count: a service of root may have been started in any login session. Raises LookupFailed."""
+    if login.login_uid is None or login.real_uid == 0:
+        return None
+    try:
+        return accounts.with_uid(login.login_uid)
+    except UnknownAccount:
+        return None
+
+
 def _agent_of_session(
     login: Login, service: ServiceSettings, accounts: Accounts, users: UserTable
 ) -> Agent | None:
-    try:
-        found = _agent(accounts.with_uid(login.login_uid or 0), service, accounts, users)
-    except UnknownAccount:
-        return None
+    account = session_account(login, accounts)
+    found = None if account is None else _agent(account, service, accounts, users)
     return None if found is None else replace(found, only_by_session=True)
 
 

@@ -87,6 +87,8 @@ def _who_must_approve(
         return sessions.people_within(context.config, *place) if sessions else frozenset()
 
     agent = policy.acting(login, account, service, context.accounts, configuration.users)
+    within = policy.session_account(login, context.accounts)
+    login.participants.session_user = "" if within is None else within.name
     found: ApprovalRequired | policy.Person | policy.Exempt | policy.Nobody
     if isinstance(service.approver, SecondPerson):
         found = second_person.who_approves(

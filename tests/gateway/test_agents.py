@@ -296,6 +296,42 @@ def test_an_approval_for_the_account_makes_no_host_familiar(
     assert ask(running, HOST)["reason"] == "HOST_THROTTLED"
 
 
+# What it has become in its own login session
+
+
+def test_an_account_that_has_become_its_owner_is_still_the_account(
+    running: RunningGateway, sandbox: Sandbox
+) -> None:
+    bypass(running)
+    (code, *_) = new_codes(running)
+    assert redeem(HostCaller(running), "alice", code, session_user="claude") == "WRONG_CODE"
+    assert left(running) == 10
+    begun = ask(running, HOST, "alice", service="sudo", caller="alice", session_user="claude")
+    session = running.session(begun)
+    assert (session.person, session.agent) == ("alice", "claude")
+    assert len(state(running).of_agents) == 1
+    assert decided(running, sandbox, begun) == "active"
+    record = running.records[-1]
+    said = {"person": "alice", "agent": "claude", "caller": "alice", "session_user": "claude"}
+    assert said.items() <= record.items()
+    other_group(running)
+    assert ask(running, HOST, "alice", session_user="claude")["reason"] == "NOT_ON_THIS_HOST"
+
+
+def test_the_account_of_a_login_session_spares_nobody(running: RunningGateway, sandbox: Sandbox) -> None:
+    for person, asker in (("nobody", ""), ("alice", "bob"), ("alice", "alice")):
+        told = ask(running, HOST, person, session_user="claude", **({"asker": asker} if asker else {}))
+        assert told["reason"] == "NOT_ON_THIS_HOST"
+    assert not sandbox.sessions
+    begun = ask(running, HOST, "bob", session_user="claude")
+    assert (running.session(begun).person, running.session(begun).agent) == ("bob", "")
+    bypass(running)
+    for account in ("bob", "unknown", "x" * 200):
+        assert ask(running, HOST, "alice", session_user=account)["reason"] == "BYPASSED"
+    begun = ask(running, HOST, "claude", session_user="robot")
+    assert running.session(begun).agent == "claude"
+
+
 # What it cannot cost the owner
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.gateway.hosts.hosts import HostStatus
+from pam_iampass.gateway.people import agents
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.gateway.test_bypasses import bypass
@@ -125,6 +127,26 @@ def test_a_bypass_at_the_gateway_is_ignored_by_pam_and_counts_as_no_request(
     assert not host.sandbox.sessions
     state = host.state.throttle.state(ME)
     assert (state.requests, state.failures) == ({}, {})
+
+
+def test_sudo_in_the_login_session_of_an_account_that_acts_for_the_caller_is_a_call_of_that_account(
+    host: Setting, gateway: RunningGateway
+) -> None:
+    owner, account = pwd.getpwuid(2), pwd.getpwuid(1)
+    gateway.add_person(owner.pw_name, "token-of-bob")
+    gateway.transaction(lambda g, c: agents.add(g, c, account.pw_name, owner.pw_name, ()))
+    join(host, gateway)
+    bypass(gateway, owner.pw_name)
+    sudo = {"service": "sudo", "user": owner.pw_name, "ruser": owner.pw_name, "uid": "2", "tty": "/dev/pts/0"}
+    assert host.login(**sudo, login_uid="2").code == PamCode.IGNORE
+    assert "session_user" not in gateway.records[-1]
+    host.sandbox.auto = "deny"
+    assert host.login(**sudo, login_uid="1").code == PamCode.ABORT
+    record = gateway.records[-1]
+    assert (record["outcome"], record["person"], record["agent"]) == (
+        "denied",
+        *(each.pw_name for each in (owner, account)),
+    )
 
 
 def test_a_bypass_lets_a_person_without_a_phone_in_at_the_very_next_login(

@@ -1110,9 +1110,27 @@ MUTANTS = {
             "test_the_phone_approves_nothing_for_an_account_that_was_removed_meanwhile",
         ),
         Mutant(
+            "once it has become its owner it counts as its owner at a gateway",
+            "if within is not None and within.person == person.name and asked.is_persons_own:",
+            "if False:",
+            "test_an_account_that_has_become_its_owner_is_still_the_account",
+        ),
+        Mutant(
+            "once it has become its owner a recovery code of the owner lets it in",
+            "if within is not None and within.person == asked.person:",
+            "if False:",
+            "test_an_account_that_has_become_its_owner_is_still_the_account",
+        ),
+        Mutant(
+            "a host does not tell its gateway in whose login session sudo is called",
+            '"session_user": "" if people.session_user == request.approver else people.session_user,',
+            '"session_user": "",',
+            "test_sudo_in_the_login_session_of_an_account_that_acts_for_the_caller_is_a_call_of_that_account",
+        ),
+        Mutant(
             "its owner is the second person for it",
-            "elif agent is not None and isinstance(person, Person) and agent.person == person.name:",
-            "elif False:",
+            "if person.name in {each.person for each in (agent, within) if each is not None}:",
+            "if False:",
             "test_neither_is_an_account_a_second_person_nor_its_owner_one_for_it",
         ),
         Mutant(
@@ -1203,8 +1221,8 @@ MUTANTS = {
         ),
         Mutant(
             "once it has become its owner it counts as its owner",
-            "if own is not None or login.login_uid in",
-            "if True or login.login_uid in",
+            "if own is not None or login.login_uid == asked.uid:",
+            "if True:",
             "test_an_agent_that_has_become_its_owner_is_still_the_agent",
         ),
         Mutant(

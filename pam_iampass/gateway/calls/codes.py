@@ -27,6 +27,7 @@ from pam_iampass.gateway.calls.service import signed_by_host
 from pam_iampass.gateway.check import restored
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host
+from pam_iampass.gateway.people import agents
 from pam_iampass.gateway.people.people import Person
 from pam_iampass.gateway.requests import asked_start, starts
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
@@ -233,6 +234,11 @@ async def _redeemed(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
 ) -> int | Reason | Refusal:
     person = await starts.find_allowed_person(gateway, connection, host, asked.machine, asked.person)
+    account = asked.details.get("session_user", "")
+    row = await one(connection, agents.STATEMENT, account)
+    within = await agents.verified(gateway, connection, row, account, host)
+    if within is not None and within.person == asked.person:  # it has become its owner
+        person = Reason.UNKNOWN_USER if isinstance(person, Person) else person
     # An unknown person is treated like one without codes: a host learns no names.
     nobody = person in (Reason.UNKNOWN_USER, Reason.NOT_ON_THIS_HOST)
     if isinstance(person, Reason) and not nobody:

@@ -16,7 +16,7 @@ from pam_iampass.server.serving import require_digest
 from pam_iampass.session.presence import between_hosts
 from pam_iampass.text import clean
 
-_OF_LOGIN = ("asker", "service", "remote", "caller", "key", "login")
+_OF_LOGIN = ("asker", "service", "remote", "caller", "session_user", "key", "login")
 
 PARAMETERS = ("request_id", "machine", "timeout", "connection", "body_sha256", *_OF_LOGIN)
 """The parameters that the query of a start can have at a gateway, beside those of IAMPASS. They are signed, too."""

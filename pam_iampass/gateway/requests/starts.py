@@ -206,8 +206,8 @@ async def _admit_own(gateway: Gateway, asker: Asker, asked: AskedStart) -> _Admi
 
 
 class _OfAgent(Exception):
-    """Raised if the name of a start is that of an account that acts for a person: nothing of the transaction is
-    written, and it is decided again for that person. So turns are always locked before starts."""
+    """Raised if an account that acts for a person makes a start: nothing of the transaction is written, and it is
+    decided again for that person. So turns are always locked before starts."""
 
     def __init__(self, agent: Agent) -> None:
         super().__init__()
@@ -237,8 +237,9 @@ async def _admit_once(
 
     1. Read the rows of the host, the person, their turns, and an earlier call with this request id.
     2. Refuse a host that may not ask, and a person who may not log in there. If the name is that of an account that
-       acts for a person, begin again with that person (`_OfAgent`): both must be admitted there. No host says of whom
-       an account is, and a person is no second person for an account of their own.
+       acts for a person, begin again with that person (`_OfAgent`): both must be admitted there. So it is if the host
+       says that such an account has become the person in its own login session. No host says of whom an account is,
+       and a person is no second person for an account of their own.
     3. Answer a repeat with what became of the first call.
     4. Let in a bypassed person, but no account that acts for them.
 
@@ -261,10 +262,15 @@ async def _admit_once(
         # 1. Read. The locks are statements of their own: the next one then finds what others have written.
         spend_nonce(connection)
         name = "" if person_name_error(asked.person) else asked.person
-        account = "" if person_name_error(asked.account) else asked.account
+        accounts = [
+            "" if person_name_error(each) else each
+            for each in (asked.account, asked.details.get("session_user", ""))
+        ]
         turns.lock(connection, name)
         lock_starts(connection, host_id)
-        read = await _read_rows(connection, host_id, name, asked.request_id, gateway.settings.limits, account)
+        read = await _read_rows(
+            connection, host_id, name, asked.request_id, gateway.settings.limits, *accounts
+        )
         if read is None:
             return _Admission(RefusedStart(Reason.HOST_SUSPENDED))  # removed since its signature was checked
         host = hosts.from_row(gateway, read["host"], id=host_id)
@@ -273,13 +279,19 @@ async def _admit_once(
         person = await find_allowed_person(
             gateway, connection, host, asked.machine, asked.person, read["person"]
         )
-        agent = await agents.verified(gateway, connection, read["agent"], account, host)
+        agent, within = [
+            await agents.verified(gateway, connection, read[each], account, host)
+            for each, account in zip(("agent", "within"), accounts)
+        ]
         if isinstance(person, Person) and asked.agent:
             person = agents.why_not(gateway, agent, person, host) or person
         elif agent is not None and person is Reason.UNKNOWN_USER and asked.is_persons_own:
             raise _OfAgent(agent)
-        elif agent is not None and isinstance(person, Person) and agent.person == person.name:
-            person = Reason.NOT_ON_THIS_HOST
+        elif isinstance(person, Person):
+            if within is not None and within.person == person.name and asked.is_persons_own:
+                raise _OfAgent(within)
+            if person.name in {each.person for each in (agent, within) if each is not None}:
+                person = Reason.NOT_ON_THIS_HOST
         if isinstance(person, Reason):
             return await _refuse(connection, host, asked, RefusedStart(person))
         before = turns.Turns.of(read["turn"], person.name)
@@ -395,10 +407,15 @@ async def _read_rows(
     request_id: str | None,
     limits: LimitSettings,
     account: str = "",
+    within: str = "",
 ) -> Mapping[str, Any] | None:
     """The rows of a host, by its id, of the person with this name, of their turns, of an earlier call with this request
-    id, and of an account that acts for a person, where there are such; and what is counted. None if there is no host.
-    The gateway itself has a row of constants."""
+    id, and of two accounts that act for a person, where there are such; and what is counted. None if there is no host.
+    The gateway itself has a row of constants.
+
+    :param account: who logs in.
+    :param within: the account of the login session.
+    """
     host, host_id = "host", asker
     if isinstance(asker, Asker):
         host, host_id = f"(SELECT '{asker.id}' AS id, '{asker.name}' AS name) AS host", asker.id
@@ -406,7 +423,7 @@ async def _read_rows(
         connection,
         f"""
         SELECT NULL AS "host:", host.*, NULL AS "person:", person.*, NULL AS "session:", session.*,
-            NULL AS "agent:", agent.*, NULL AS "turn:", {turns.COLUMNS},
+            NULL AS "agent:", agent.*, NULL AS "within:", within.*, NULL AS "turn:", {turns.COLUMNS},
             NULL AS "counted:",
             EXISTS (SELECT 1 FROM bypass WHERE bypass.person = %(person)s AND ends_at > now()) AS bypassed,
             {UNAPPROVED},
@@ -416,12 +433,14 @@ async def _read_rows(
             LEFT JOIN turn ON turn.person = %(person)s
             LEFT JOIN session ON session.host = host.id AND session.request_id = %(request_id)s
             LEFT JOIN agent ON agent.name = %(account)s
+            LEFT JOIN agent AS within ON within.name = %(within)s
         WHERE host.id = %(host)s
         """,  # noqa: S608
         host=host_id,
         person=name,
         request_id=request_id,
         account=account,
+        within=within,
         most_unapproved=limits.host_requests_per_hour,
     )
 
