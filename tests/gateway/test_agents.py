@@ -21,7 +21,7 @@ from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.people import PersonStatus
-from pam_iampass.gateway.requests import turns
+from pam_iampass.gateway.requests import asking, turns
 from pam_iampass.gateway.requests.sessions import State
 from pam_iampass.gateway.sign_in.actors import ActRefused
 from pam_iampass.login.throttle import AFTER_OWN, MOST_PENDING
@@ -36,7 +36,7 @@ from tests.gateway.test_turns import OTHER, ask, at, in_line, ringing, told_of_a
 from tests.support.acts_socket import RunningActs, signed_in
 from tests.support.gateway import HOST, HostCaller, RunningGateway, new_request_id, settings_for
 from tests.support.gateway_command import GatewayCommand
-from tests.support.sandbox import Held, Sandbox
+from tests.support.sandbox import Hang, Held, Sandbox
 
 __all__ = ["folder"]
 GROUPS = {
@@ -354,6 +354,45 @@ def test_all_accounts_of_an_owner_share_one_budget_on_all_hosts_outside_of_hers(
     assert decided(running, sandbox, ask(running, HOST)) == "active"
 
 
+def test_what_one_host_does_with_the_name_of_an_account_does_not_keep_it_from_others(
+    running: RunningGateway, sandbox: Sandbox
+) -> None:
+    let(running, agents_requests_per_hour=3)
+
+    def given_up(name: str) -> Any:
+        begun = ask(running, OTHER, name)
+        if "reason" not in begun:
+            HostCaller(running).end(at(running, begun))
+        return begun
+
+    assert decided(running, sandbox, ask(running, HOST, "claude")) == "active"
+    assert [given_up("claude").get("reason") for _ in range(3)] == [None, None, "HOST_THROTTLED"]
+    assert given_up("robot")["reason"] == "HOST_THROTTLED"
+    let(running, cool_off=300.0)
+    assert decided(running, sandbox, ask(running, HOST, "claude"), approves=False) == "cancelled"
+    alerts = [record["reason"] for record in running.records if record["kind"] == "alert"]
+    assert f"requests of name-of-{OTHER} for accounts that act for people here are not approved" in alerts
+
+
+def test_owners_who_deny_what_accounts_ask_for_do_not_slow_their_host_down(
+    running: RunningGateway, sandbox: Sandbox
+) -> None:
+    sandbox.add_user("token-of-dave")
+    running.add_person("dave", "token-of-dave", ("web",))
+    for owner in ("bob", "dave"):
+        add(running, f"{owner}s", owner)
+    for owner, name in (("alice", "claude"), ("bob", "bobs"), ("dave", "daves")):
+        begun = ask(running, HOST, name)
+        sandbox.deny(sandbox.wait_for_request(f"token-of-{owner}"))
+        assert HostCaller(running).answer(begun) == "cancelled"
+    for owner in ("bob", "dave"):
+        begun = ask(running, HOST, owner)
+        sandbox.deny(sandbox.wait_for_request(f"token-of-{owner}"))
+        assert HostCaller(running).answer(begun) == "cancelled"
+    assert not [record for record in running.records if record["kind"] == "alert"]
+    assert running.rows("SELECT 1 FROM host WHERE slowed_until IS NOT NULL") == []
+
+
 def test_what_an_account_is_denied_is_its_own_backoff_on_all_hosts(
     running: RunningGateway, sandbox: Sandbox
 ) -> None:
@@ -370,7 +409,7 @@ def test_what_an_account_is_denied_is_its_own_backoff_on_all_hosts(
 def test_a_login_of_the_owner_withdraws_the_request_of_the_account(
     running: RunningGateway, sandbox: Sandbox
 ) -> None:
-    let(running, cool_off=300.0)
+    let(running, cool_off=300.0, host_requests_per_hour=3)
     for _ in range(3):  # it is held neither against the account nor against the host
         begun = ask(running, HOST, "claude")
         own = ask(running, OTHER)
@@ -384,6 +423,36 @@ def test_a_login_of_the_owner_withdraws_the_request_of_the_account(
     found = state(running)
     assert (len(found.of_agents), found.failures) == (3, {})
     assert not [record for record in running.records if record["kind"] == "alert"]
+    assert "logout_url" in ask(running, HOST, "bob")
+
+
+@pytest.mark.parametrize("comes", ["while IAMPASS is called", "afterwards"])
+def test_the_owner_does_not_wait_for_a_request_of_the_account_that_iampass_has_not_answered(
+    running: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, comes: str
+) -> None:
+    monkeypatch.setattr(asking, "_START_SECONDS", 3.0)
+    sandbox.misbehave("start", Hang())
+    with ThreadPoolExecutor(1) as pool:
+        agents_own = pool.submit(ask, running, HOST, "claude", timeout="300")
+        sandbox.wait_for_calls("start")
+        if comes == "afterwards":
+            agents_own.result()
+            assert state(running).turn_holder() is not None
+        own = ask(running, OTHER)
+        assert agents_own.result()["reason"] == "IAMPASS_AWAY"
+        until(lambda: running.session(own).state is State.OPEN)
+        sandbox.approve(sandbox.sessions[-1])
+        assert HostCaller(running).answer(own) == "active"
+    assert ask(running, HOST, "robot")["queued"] is True
+
+
+def test_a_request_of_the_account_that_iampass_has_not_answered_holds_the_turns_of_accounts(
+    running: RunningGateway, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_START_SECONDS", 3.0)
+    sandbox.misbehave("start", Hang())
+    assert ask(running, HOST, "claude", timeout="60")["reason"] == "IAMPASS_AWAY"
+    assert ask(running, OTHER, "claude")["queued"] is True
 
 
 def test_a_login_of_the_owner_does_not_wait_for_those_of_accounts_that_wait(

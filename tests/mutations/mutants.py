@@ -1147,8 +1147,8 @@ MUTANTS = {
         ),
         Mutant(
             "its approvals make hosts familiar",
-            "AND NOT record.fields ? 'agent'\n        AND record.at",
-            "AND record.at",
+            "        AND record.fields->>'agent' IS NOT DISTINCT FROM session.details->>'agent'\n",
+            "",
             "test_an_approval_for_the_account_makes_no_host_familiar",
         ),
         Mutant(
@@ -1168,6 +1168,42 @@ MUTANTS = {
             "    if login.is_agents and not login.host:\n        return state",
             "    if login.is_agents:\n        return state",
             "test_what_an_account_is_denied_is_its_own_backoff_on_all_hosts",
+        ),
+        Mutant(
+            "one host uses up what all accounts of an owner may ask for",
+            "share = max(limits.agents_requests_per_hour * 2 // 3, 1)",
+            "share = limits.agents_requests_per_hour",
+            "test_what_one_host_does_with_the_name_of_an_account_does_not_keep_it_from_others",
+        ),
+        Mutant(
+            "what one host says of it keeps it from all others",
+            "if login.is_agents and not agent:",
+            "if login.is_agents:",
+            "test_what_one_host_does_with_the_name_of_an_account_does_not_keep_it_from_others",
+        ),
+        Mutant(
+            "owners who deny what it asks for slow its host down",
+            " FILTER (WHERE status = 'cancelled' AND NOT details ? 'agent')",
+            " FILTER (WHERE status = 'cancelled')",
+            "test_owners_who_deny_what_accounts_ask_for_do_not_slow_their_host_down",
+        ),
+        Mutant(
+            "a request of it that a login of its owner has ended counts for its host",
+            " AND reason IS DISTINCT FROM '{Reason.OWNER_FIRST.name}'",
+            "",
+            "test_a_login_of_the_owner_withdraws_the_request_of_the_account",
+        ),
+        Mutant(
+            "its owner waits for a request of it that IAMPASS has not answered",
+            "state = turns.state if login.is_agents else _without_held(turns.state)",
+            "state = turns.state",
+            "test_the_owner_does_not_wait_for_a_request_of_the_account_that_iampass_has_not_answered[afterwards]",
+        ),
+        Mutant(
+            "its owner, who waits already, waits for a request of it that IAMPASS has not answered",
+            "if held and not turns.state.is_withdrawn(login):",
+            "if held:",
+            "test_the_owner_does_not_wait_for_a_request_of_the_account_that_iampass_has_not_answered[while IAMPASS is called]",
         ),
         Mutant(
             "its request stays on the phone when its owner logs in",
@@ -2791,8 +2827,8 @@ MUTANTS = {
         ),
         Mutant(
             "on a slowed host people who come through another one wait like strangers",
-            "record.fields->>'outcome' IN ('approved', 'covered') AND NOT record.fields ? 'agent'",
-            "record.fields->>'outcome' = 'approved' AND NOT record.fields ? 'agent'",
+            "record.fields->>'outcome' IN ('approved', 'covered')",
+            "record.fields->>'outcome' = 'approved'",
             "test_whoever_logs_in_through_another_host_is_not_new_on_a_slowed_one",
         ),
         Mutant(

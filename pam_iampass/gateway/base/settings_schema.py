@@ -477,8 +477,9 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 "requests_per_hour",
                 1000,
                 "10",
-                "As `limits.requests_per_hour`, for all accounts that act for one person together, on all hosts. Their "
-                "requests do not count for the person.",
+                "How many requests of all accounts that act for one person may remain without an approval within an "
+                "hour, on all hosts together, and two thirds of these on one host. They do not count for the person's "
+                "own limit, `limits.requests_per_hour`.",
             ),
         ),
         "Accounts that act for a person (`user add --acts-for`), such as those of AI agents: see "

@@ -547,7 +547,8 @@ async def write_status_once(
 async def _brake_host(
     gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
 ) -> list[HostSession]:
-    """Slow a host down if three people have cancelled its requests, unless as many people have approved some.
+    """Slow a host down if three people have cancelled its requests, unless as many people have approved some. An owner
+    who cancels the request of an account that acts for them says nothing of the host.
 
     :param status: cancelled; else the host has ended a request before it could be answered.
 
@@ -555,7 +556,7 @@ async def _brake_host(
     """
     statement = """
         SELECT
-            count(DISTINCT person) FILTER (WHERE status = 'cancelled') AS cancelled,
+            count(DISTINCT person) FILTER (WHERE status = 'cancelled' AND NOT details ? 'agent') AS cancelled,
             count(DISTINCT person) FILTER (WHERE withdrawn) AS withdrawn,
             count(DISTINCT person) FILTER (WHERE approved) AS approved,
             count(*) FILTER (WHERE withdrawn AND person = %s) AS of_person

@@ -15,8 +15,10 @@ ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
 """The condition of a session for which a phone was asked, or may be."""
 
 UNAPPROVED = f"""(SELECT count(*) FROM (SELECT FROM session WHERE session.host_name = host.name AND {ASKED}
-    AND NOT approved AND began_at > now() - interval '1 hour' LIMIT %(most_unapproved)s) AS found) AS unapproved"""  # noqa: S608
-"""The number of requests of a host within an hour that were not approved, up to a limit."""
+    AND NOT approved AND reason IS DISTINCT FROM '{Reason.OWNER_FIRST.name}'
+    AND began_at > now() - interval '1 hour' LIMIT %(most_unapproved)s) AS found) AS unapproved"""  # noqa: S608
+"""The number of requests of a host within an hour that were not approved, up to a limit. One that the gateway has ended
+because the person logs in themselves is none."""
 
 _MOST_WHILE_SLOWED = 3
 """Requests that are not approved, of a slowed host to a person who approved there lately."""
@@ -70,7 +72,8 @@ async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns
     one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest. The
     transaction has locked the starts of the host.
     """
-    own = turns.requests_of_host(before, asker.name, asking.BRAKE_MINUTES * 60)
+    since = before.now - asking.BRAKE_MINUTES * 60
+    own = sum(at > since for at in turns.requests_of_host(before, login).values())
     if login.is_familiar:
         return own >= _MOST_WHILE_SLOWED
     statement = (

@@ -353,7 +353,8 @@ async def _admit_by_phone(
     # 8. Limit and brake
     is_slowed = asker.is_slowed(before.now)
     exceeds = await exceeds_limit(connection, asker, counted["unapproved"], limits.host_requests_per_hour)
-    login = await turns.recognized(connection, before, login, limits, at_once=is_slowed or exceeds)
+    depends = is_slowed or exceeds or bool(asked.agent)  # its turn looks at what is known now
+    login = await turns.recognized(connection, before, login, limits, asked.agent, at_once=depends)
     if exceeds and not login.is_familiar and isinstance(asker, Host):
         return await _refuse(connection, asker, asked, AT_LIMIT)
     if is_slowed and await is_held_back(connection, asker, before, login):
@@ -361,6 +362,8 @@ async def _admit_by_phone(
     failing = before.state.hosts_failing(login)
     if login.is_familiar and failing:
         what = f"requests of {failing[0]} to people who log in here, from the same address, are not approved"
+        if asked.agent:
+            what = f"requests of {failing[0]} for accounts that act for people here are not approved"
         await records.alert(connection, asker.name, what, person=person.name)
 
     # 9. Take a turn

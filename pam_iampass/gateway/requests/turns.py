@@ -32,12 +32,13 @@ END_SECONDS = 15.0
 """The time after its deadline in which a request is ended: then its turn is over, whatever has become of it."""
 _LATELY = """FROM record
     WHERE record.person = session.person AND record.host = session.host_name
-        AND record.fields->>'outcome' IN ('approved', 'covered') AND NOT record.fields ? 'agent'
+        AND record.fields->>'outcome' IN ('approved', 'covered')
+        AND record.fields->>'agent' IS NOT DISTINCT FROM session.details->>'agent'
         AND record.at > greatest(
             now() - interval '30 days', (SELECT joined_at FROM host WHERE host.name = session.host_name))"""
 FAMILIAR = f"EXISTS (SELECT {_LATELY})"
 """Whether the person of a session has approved on its host lately, or had a login covered, since that has joined. What
-they approve for accounts that act for them does not count."""
+they approve for an account that acts for them counts for this account alone."""
 _MOST_LOOKED_AT = 200
 """The number of approvals of a person on a host, from the last one back, whose origins are usual."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
@@ -159,11 +160,18 @@ def ident(host: str, session: object) -> str:
 
 
 async def recognized(
-    connection: Connection, turns: Turns, login: Pending, limits: LimitSettings, *, at_once: bool = False
+    connection: Connection,
+    turns: Turns,
+    login: Pending,
+    limits: LimitSettings,
+    agent: str = "",
+    *,
+    at_once: bool = False,
 ) -> Pending:
     """The login, with what is known of its host, its origin, and hosts on which that fails, if anything depends on it:
-    something of this state, or (`at_once`) of the host's."""
-    if login.is_agents:
+    something of this state, or (`at_once`) of the host's. For a login of an account that acts for the person, `agent`
+    is its name; without it, what was known when it came counts."""
+    if login.is_agents and not agent:
         return login
     state = turns.state
     failing = state.hosts_failing(login)
@@ -177,11 +185,12 @@ async def recognized(
             (SELECT jsonb_agg(DISTINCT jsonb_build_array(fields->>'service', fields->>'remote'))
                 FROM (SELECT fields {_LATELY} ORDER BY at DESC LIMIT {_MOST_LOOKED_AT}) AS found
                 WHERE NOT fields ? 'asker') AS places,
-            (SELECT count(*) FROM (SELECT session.person, unnest(%s::text[]) AS host_name) AS session
+            (SELECT count(*)
+                FROM (SELECT session.person, session.details, unnest(%s::text[]) AS host_name) AS session
                 WHERE NOT {FAMILIAR}) AS strange_hosts
-        FROM (SELECT %s AS person, %s AS host_name) AS session
+        FROM (SELECT %s AS person, %s AS host_name, %s AS details) AS session
         """,  # noqa: S608
-        *(failing, turns.person, login.host),
+        *(failing, turns.person, login.host, Jsonb({"agent": agent} if agent else {})),
     )
     assert known is not None  # noqa: S101 - the statement returns a row
     usual = {origin_key(turns.person, login.host, *place) for place in known["places"] or ()}
@@ -216,10 +225,11 @@ def login_of(
     )
 
 
-def requests_of_host(turns: Turns, host: str, seconds: float) -> int:
-    """How many requests of a host to the person, within this time, were not approved."""
-    since = turns.now - seconds
-    return sum(name.partition(" ")[0] == host and at > since for name, at in turns.state.requests.items())
+def requests_of_host(turns: Turns, login: Pending) -> dict[str, float]:
+    """The requests of a login's host to the person that were not approved: those of accounts that act for the person,
+    if it is one of them, else the person's own."""
+    requests = turns.state.of_agents if login.is_agents else turns.state.requests
+    return {name: at for name, at in requests.items() if name.partition(" ")[0] == login.host}
 
 
 def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
@@ -247,7 +257,17 @@ def joined(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState
     if places >= limits.logins_at_once or alike >= most:
         return Refusal(Cause.AT_CAPACITY)
     refusal = share_refusal(turns, login, limits)
-    return refusal or throttle.joined(turns.state, login, _over_all_hosts(login, limits))
+    state = turns.state if login.is_agents else _without_held(turns.state)
+    return refusal or throttle.joined(state, login, _over_all_hosts(login, limits))
+
+
+def _without_held(state: ThrottleState) -> ThrottleState:
+    """The state in which no account that acts for the person still has the turn of a request that IAMPASS has not
+    answered (`finish`): the person's own login does not wait for that. Nobody polls such a request, so that the phone
+    approves nothing by it."""
+    return replace(
+        state, pending=tuple(each for each in state.pending if not (each.is_agents and each.decided))
+    )
 
 
 def tried(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState | Refusal:
@@ -258,17 +278,16 @@ def tried(turns: Turns, login: Pending, limits: LimitSettings) -> ThrottleState 
 
 def share_refusal(turns: Turns, login: Pending, limits: LimitSettings) -> Refusal | None:
     """Why its host may not have the person asked for a login: one host gets a third of the requests of an hour, and a
-    usual origin there another one. Requests of accounts that act for the person are not among them."""
+    usual origin there another one. Accounts that act for the person get two thirds of theirs on one host."""
+    share, of_all = _share(limits) * (1 + login.is_usual), "a third of requests_per_hour"
     if login.is_agents:
-        return None
-    share = _share(limits) * (1 + login.is_usual)
-    own = {name: at for name, at in turns.state.requests.items() if name.partition(" ")[0] == login.host}
-    wait = replace(turns.state, requests=own).wait_for_cap(
-        replace(limits, requests_per_hour=share), turns.now
-    )
+        share = max(limits.agents_requests_per_hour * 2 // 3, 1)
+        of_all = "two thirds of agents.requests_per_hour"
+    own = replace(turns.state, requests=requests_of_host(turns, login))
+    wait = own.wait_for_cap(replace(limits, requests_per_hour=share), turns.now)
     if not wait:
         return None
-    reason = f"{share} requests of this host within an hour were not approved (a third of requests_per_hour)"
+    reason = f"{share} requests of this host within an hour were not approved ({of_all})"
     return Refusal(Cause.LIMIT, reason, wait)
 
 
@@ -306,9 +325,10 @@ async def finish(
             state = throttle.decided(turns.state, login, result, limits, turns.now)
             if result is RequestResult.NOT_SENT:
                 state = throttle.rang_nobody(state, login, turns.now)
-            over = (
-                holding(state, login, turns.now + held) if held else throttle.ended(state, login, turns.now)
-            )
+            if held and not turns.state.is_withdrawn(login):
+                over = holding(state, login, turns.now + held)
+            else:
+                over = throttle.ended(state, login, turns.now)
             await write(connection, turns, over)
 
 
