@@ -111,14 +111,9 @@ class Administration:
         name, settings = request.text("user"), load(request.text("config"))
         state, now = self._state.throttle.state(name), since_boot()
         agents = settings.agents_throttle
-        of_agents = {
-            "requests_in_the_last_hour": len(state.of_agents),
-            "requests_per_hour": agents.requests_per_hour,
-            "seconds_until_next_request": round(state.wait_for_cap(agents, now, of_agents=True), 1),
-        }
         entry = settings.user_table().find(name)
         own = agents if entry is not None and entry.acts_for else settings.throttle
-        return {"user": name, **summary(state, own, now), "agents": of_agents}
+        return {"user": name, **summary(state, own, agents, now)}
 
     def _throttle_clear(self, request: ControlRequest) -> None:
         name = request.text("user")

@@ -656,9 +656,11 @@ def cleared(state: ThrottleState) -> ThrottleState:
     return replace(state, failures={}, requests={}, attempts=(), unrung=(), of_agents={}, next_turn=0.0)
 
 
-def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[str, Any]:
+def summary(
+    state: ThrottleState, limits: ThrottleSettings, agents: ThrottleSettings, now: float
+) -> dict[str, Any]:
     """The state of a person as administrators see it, in types of JSON. Origins have no names: only hashes are
-    stored."""
+    stored. `agents` are the limits of accounts that act for the person."""
     places = [
         {"failures": failures.count, "seconds_left": round(cool_off(failures, limits, now), 1)}
         for failures in state.failures.values()
@@ -672,4 +674,9 @@ def summary(state: ThrottleState, limits: ThrottleSettings, now: float) -> dict[
         "seconds_until_next_request": round(state.wait_for_cap(limits, now), 1),
         "places": sorted(places, key=lambda place: -place["seconds_left"]),
         "wrong_codes_in_the_last_hour": len(state.attempts),
+        "agents": {
+            "requests_in_the_last_hour": len(state.of_agents),
+            "requests_per_hour": agents.requests_per_hour,
+            "seconds_until_next_request": round(state.wait_for_cap(agents, now, of_agents=True), 1),
+        },
     }

@@ -632,6 +632,15 @@ def test_an_account_is_added_shown_and_removed(place: GatewayCommand) -> None:
     ):
         assert place.run(*verb)[0] != 0
     assert place.names == ["alice", "bob"]
+    shown = " ".join(place.said("throttle", "show", "claude", status=1).split())
+    assert '"claude" is no person, but an account that acts for "alice"' in shown
+    refused = " ".join(place.said("bypass", "claude", "--for", "1h", status=1).split())
+    assert "claude acts for alice: a gateway has no bypass for such an account" in refused
+    assert "on a host, as root: pam-iampass bypass claude" in refused
+    asked = place.typed("user", "remove", "claude")
+    asked.expect_exact('Remove "claude" from all hosts?')
+    asked.sendline("n")
+    assert asked.finish() == 1
     place.said("user", "remove", "claude", "--yes")
     assert "claude" not in place.said("user", "list")
     assert [what for what, _, _ in place.records if "agent" in what] == ["agent_add", "agent_remove"]

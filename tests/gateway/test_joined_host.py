@@ -12,6 +12,7 @@ import pytest
 
 from pam_iampass.gateway.hosts.hosts import HostStatus
 from pam_iampass.gateway.people import agents
+from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.gateway.test_bypasses import bypass
@@ -147,6 +148,19 @@ def test_sudo_in_the_login_session_of_an_account_that_acts_for_the_caller_is_a_c
         "denied",
         *(each.pw_name for each in (owner, account)),
     )
+
+
+def test_a_bypass_of_the_host_itself_is_for_an_account_that_acts_for_a_person_too(
+    host: Setting, gateway: RunningGateway
+) -> None:
+    account = pwd.getpwuid(1)
+    gateway.transaction(lambda g, c: agents.add(g, c, account.pw_name, ME, ()))
+    join(host, gateway)
+    made = Moment.now()
+    host.state.bypasses.add(Bypass(account.pw_name, 1, None, 900.0, made, "root", "", survives_reboot=False))
+    sudo = {"service": "sudo", "user": account.pw_name, "ruser": account.pw_name, "uid": "1"}
+    assert host.login(**sudo, login_uid="1").code == PamCode.IGNORE
+    assert not host.sandbox.sessions
 
 
 def test_a_bypass_lets_a_person_without_a_phone_in_at_the_very_next_login(

@@ -377,6 +377,8 @@ def test_what_was_done_at_the_portal_and_by_the_services_is_listed_too_and_what_
     gateway_command.transaction(restored.begin)
     with Journald() as journald:
         gateway_command.said("user", "add", "carol")
+        gateway_command.said("user", "add", "claude", "--acts-for", "carol")
+        gateway_command.said("user", "remove", "claude", "--yes")
         for user, acts in (("nobody", by_nobody), (service, at_the_portal), (service, by_the_service)):
             with real_user(user):
                 gateway_command.transaction(acts)
@@ -400,6 +402,10 @@ def test_what_was_done_at_the_portal_and_by_the_services_is_listed_too_and_what_
         ("user_add", "-", found[-1][2]),
     ]
     assert "why-host_suspend" in shown
+    assert [line.split()[2] for line in shown.splitlines() if "claude: " in line] == [
+        "agent_add",
+        "agent_remove",
+    ]
     for unwanted in ("forged", "why-sign_in", "why-refused", "nothing was done"):
         assert unwanted not in shown, unwanted
     assert "other gateways" in shown

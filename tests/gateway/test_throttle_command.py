@@ -57,6 +57,20 @@ def test_refused_requests_make_others_wait_until_they_are_cleared(
     assert host.answer(begun) == "cancelled"
 
 
+def test_what_accounts_that_act_for_a_person_have_asked_for_is_shown(
+    place: GatewayCommand, host: HostCaller
+) -> None:
+    place.sandbox.auto, place.sandbox.delay = "deny", 0.0
+    place.said("user", "add", "claude", "--acts-for", "alice")
+    assert host.answer(host.ask("claude", service="sudo").authentication) == "cancelled"
+    found = place.told("throttle", "show", "alice")
+    assert (found["requests_in_the_last_hour"], found["agents"]["requests_in_the_last_hour"]) == (0, 1)
+    text = "Requests of accounts that act for alice in the last hour that were not approved: 1 of at most 10."
+    assert text in " ".join(place.said("throttle", "show", "alice").split())
+    place.said("throttle", "clear", "alice")
+    assert place.told("throttle", "show", "alice")["agents"]["requests_in_the_last_hour"] == 0
+
+
 def test_wrong_recovery_codes_count_until_they_are_cleared(place: GatewayCommand, host: HostCaller) -> None:
     code = place.told("recovery", "new", "alice")["codes"][0].replace("-", "")
     for _ in range(5):

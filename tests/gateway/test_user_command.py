@@ -206,6 +206,24 @@ def test_people_of_a_host_keep_their_phones(place: GatewayCommand, monkeypatch: 
     assert "c1" not in shown + again
 
 
+def test_accounts_of_a_host_that_act_for_a_person_are_taken_over(place: GatewayCommand) -> None:
+    place.sandbox.add_user("c1")
+    table = "carol: c1\nclaude: {acts_for: carol}\n"
+    for status in ("added", "was here already"):
+        shown = place.said("user", "import", table_of_a_host(place, table), "--group", "staff")
+        assert words(shown)[2] == ["claude", "of", "carol", *status.split()]
+        assert "2 of 2 users are here" in shown
+    claude = place.told("user", "show", "claude")
+    assert (claude["acts_for"], claude["groups"]) == ("carol", ["staff"])
+    place.said("user", "add", "erin")
+    table += "erin: {acts_for: carol}\n"
+    shown = place.said("user", "import", table_of_a_host(place, table), "--group", "oncall", status=1)
+    assert shown.count("not changed: ") == 2
+    assert 'not added: "erin" is a person here' in shown
+    assert "Accounts that act for a person, and not as these say: 2." in shown
+    assert "0 of 3 users are here" in shown
+
+
 def test_who_is_here_otherwise_is_told_from_who_is_not_here(place: GatewayCommand) -> None:
     for token in ("c1", "d1"):
         place.sandbox.add_user(token)

@@ -1203,7 +1203,8 @@ MUTANTS = {
             "its owner, who waits already, waits for a request of it that IAMPASS has not answered",
             "if held and not turns.state.is_withdrawn(login):",
             "if held:",
-            "test_the_owner_does_not_wait_for_a_request_of_the_account_that_iampass_has_not_answered[while IAMPASS is called]",
+            "test_the_owner_does_not_wait_for_a_request_of_the_account_that_iampass_has_not_answered"
+            "[while IAMPASS is called]",
         ),
         Mutant(
             "its request stays on the phone when its owner logs in",

@@ -35,7 +35,12 @@ class UnknownName(ActRefused):
 
 
 async def unknown_person(connection: Connection, name: str) -> UnknownName:
-    """The error for the name of a person who is not known here."""
+    """The error for the name of a person who is not known here, or of an account that acts for one."""
+    agent = await one(connection, "SELECT person FROM agent WHERE name = %s", name)
+    if agent is not None:
+        owner = shown(str(agent["person"]))
+        remedy = f"name {owner}, or remove the account: pam-iampass-gateway user remove {name}"
+        return UnknownName(f"{shown(name)} is no person, but an account that acts for {owner}", remedy)
     remedy = _remedy(name, await _people_like(connection, name), _PEOPLE)
     return UnknownName(f"{shown(name)} is not known here", remedy)
 

@@ -162,9 +162,10 @@ async def show_limits(gateway: Gateway, connection: Connection, actor: Actor, na
     if not roles or await one(connection, "SELECT 1 FROM person WHERE name = %s", name) is None:
         return None
     found = await turns.locked(connection, name)
-    limits = summary(found.state, gateway.settings.limits, found.now)
+    limits = gateway.settings.limits
+    counted = summary(found.state, limits, limits.of_agents, found.now)
     wrong = await codes.wrong(connection, name)
-    row: dict[str, Any] = {"user": name, **limits, "wrong_codes_in_the_last_hour": wrong}
+    row: dict[str, Any] = {"user": name, **counted, "wrong_codes_in_the_last_hour": wrong}
     return LIMITS.show(roles, cast(LimitsRow, row))
 
 

@@ -112,6 +112,11 @@ class LimitSettings(ThrottleSettings):
     """Wrong codes for one person from one address."""
 
     @property
+    def of_agents(self) -> LimitSettings:
+        """The limits of accounts that act for a person."""
+        return replace(self, requests_per_hour=self.agents_requests_per_hour)
+
+    @property
     def calls_of_host(self) -> int:
         """The most of `calls_at_once` that are for one host: the rest is for others."""
         return max(self.calls_at_once // 2, 1)

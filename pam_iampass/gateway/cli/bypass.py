@@ -10,8 +10,10 @@ from pam_iampass.cli.bypass import for_option, reason_option
 from pam_iampass.cli.output import count, duration, line, local, moment, show_json, table, timestamp
 from pam_iampass.cli.parameters import CommandWithVerbs, OwnArgument, json_option
 from pam_iampass.config.value_types import name_error
+from pam_iampass.errors import EditRefused
 from pam_iampass.gateway.acts.people import BypassPhone, EndBypasses
 from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option, named
+from pam_iampass.gateway.cli.agents import agent_of
 from pam_iampass.gateway.cli.host import NAME as HOST
 from pam_iampass.gateway.cli.people import NAME
 from pam_iampass.gateway.requests import bypasses
@@ -74,6 +76,10 @@ def command(
     """
 
     with command_gateway(config) as gateway:
+        agent = agent_of(gateway, user)
+        if agent is not None:
+            what = f"{user} acts for {agent.person}: a gateway has no bypass for such an account"
+            raise EditRefused(what, f"on a host, as root: pam-iampass bypass {user} --for 15m")
         bypass = gateway.perform(BypassPhone(user, time_left, services, names, groups, reason or ""))
     if as_json:
         show_json(_as_object(bypass))

@@ -42,7 +42,7 @@ from pam_iampass.errors import ConfigurationError, EditRefused, Severity, shown
 from pam_iampass.gateway.acts import names
 from pam_iampass.gateway.acts.access import OWNER_GONE, TAMPERED
 from pam_iampass.gateway.acts.views import person_row
-from pam_iampass.gateway.cli import command_gateway, config_option, if_exists_option
+from pam_iampass.gateway.cli import CommandGateway, command_gateway, config_option, if_exists_option
 from pam_iampass.gateway.cli.agents import add_agent, agent_of, remove_agent
 from pam_iampass.gateway.cli.may import STATUSES, may
 from pam_iampass.gateway.cli.people import (
@@ -226,7 +226,8 @@ def add_person(
 @click.pass_context
 def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], config: Path) -> None:
     """Add everybody in FILE, the users.yaml of a host, and in the folder users.d beside it, with their tokens: the
-    phones that are registered at IAMPASS go on approving their logins.
+    phones that are registered at IAMPASS go on approving their logins. Accounts in FILE that act for a person
+    (`acts_for`) are added as with `user add --acts-for`.
 
     Host and gateway must have the same application at IAMPASS: a person whose token it does not know is not added, nor
     one whose token another person has, or who is here with another token. The files must belong to root, and must not
@@ -245,6 +246,7 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
         here = {person.name for person in everybody}
         owners = {person.token: person.name for person in everybody}
         tokens = {name: entry.token for name, entry in sorted(found.entries.items()) if entry.token}
+        acting = [(name, entry) for name, entry in sorted(found.entries.items()) if entry.acts_for]
         phones = phones_of(gateway, tokens, False)
         for name, token in tokens.items():
             owner = owners.setdefault(token, name)
@@ -265,10 +267,10 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
             else:
                 status = "added" if added else "was here already"
                 rows.append([(name, "bold"), PHONES[phones[name].value], (status, "green")])
+        wrong = [_import_agent(gateway, name, entry.acts_for, groups, rows) for name, entry in acting]
     table(("USER", "PHONE", "STATUS"), rows)
-    line(
-        f"{len(rows) - missing - others} of {count(len(rows), 'user')} are here, as the table and --group say."
-    )
+    here_now = len(rows) - missing - others - sum(wrong)
+    line(f"{here_now} of {count(len(rows), 'user')} are here, as the table and --group say.")
     if others:
         line(
             f"Here, and not as these say: {others}. Token and groups stay as they are. For more groups:",
@@ -277,9 +279,31 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
         line("    pam-iampass-gateway user add USER --group GROUP", err=True)
     if missing:
         line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
-    if missing + others < len(rows):
+    if any(wrong):
+        what = f"Accounts that act for a person, and not as these say: {sum(wrong)}. For each:"
+        line(f"{what} pam-iampass-gateway user add USER --acts-for OWNER", err=True)
+    if here_now:
         warn_of_groups(gateway.settings, groups)
-    ctx.exit(1 if missing or others else 0)
+    ctx.exit(0 if here_now == len(rows) else 1)
+
+
+def _import_agent(
+    gateway: CommandGateway, name: str, owner: str, groups: tuple[str, ...], rows: list[Row]
+) -> bool:
+    """Add an account of a host's table that acts for a person, and a row about it; whether it is not as the table and
+    the groups say."""
+    agent = agent_of(gateway, name)
+    try:
+        if agent is None:
+            add_agent(gateway, name, owner, groups)
+        elif agent.person != owner or not set(groups) <= set(agent.groups):
+            raise EditRefused(f"it acts for {agent.person}: {groups_of(agent.groups)}", "")
+    except EditRefused as error:
+        status = "not added" if agent is None else "not changed"
+        rows.append([(name, "bold"), f"of {owner}", (f"{status}: {error}", "bold red")])
+        return True
+    rows.append([(name, "bold"), f"of {owner}", ("added" if agent is None else "was here already", "green")])
+    return False
 
 
 @command.command("remove", short_help="Remove people, here and at IAMPASS.")
@@ -314,10 +338,11 @@ def remove_people(
     whom = list(dict.fromkeys(users))
     if file is not None:
         whom = [each.user for each in read_requests(file, columns=COLUMNS)]
-    if not yes:
-        who = shown(whom[0]) if len(whom) == 1 else f"these {len(whom)} users"
-        confirm(f"Remove {who} from all hosts, and at IAMPASS, with the phone?")
     with command_gateway(config) as gateway:
+        if not yes:
+            who = shown(whom[0]) if len(whom) == 1 else f"these {len(whom)} users"
+            acts = len(whom) == 1 and agent_of(gateway, whom[0]) is not None
+            confirm(f"Remove {who} from all hosts{'' if acts else ', and at IAMPASS, with the phone'}?")
         ended = True
 
         def remove(name: str) -> Removed:

@@ -237,7 +237,7 @@ def _over_all_hosts(login: Pending, limits: LimitSettings) -> LimitSettings:
     more, and from where that was, another third: hosts that nobody uses, and logins from elsewhere, do not keep the
     person out. Accounts that act for the person share a limit of their own."""
     if login.is_agents:
-        return replace(limits, requests_per_hour=limits.agents_requests_per_hour)
+        return limits.of_agents
     more = _share(limits) * (login.is_familiar + login.is_usual)
     return replace(limits, requests_per_hour=limits.requests_per_hour + more)
 

@@ -683,7 +683,7 @@ def test_an_approval_on_one_of_several_hosts_ends_the_row_there_only() -> None:
     assert failing("own") == 1, "what others had said before is not counted again"
     request("other", RequestResult.FAILED)
     assert failing("own") == 2
-    assert [place["failures"] for place in summary(state, LIMITS, now)["places"]] == [3, 1, 1]
+    assert [place["failures"] for place in summary(state, LIMITS, LIMITS, now)["places"]] == [3, 1, 1]
 
 
 def test_a_stolen_password_rings_little_more_often_on_hosts_where_the_person_logs_in() -> None:
