@@ -132,13 +132,13 @@ class LoginContexts:
         configurations: Configurations,
         state: AgentState,
         pending: Callable[[], int],
-        tell_owner: Callable[[ApprovalRequired], None] = lambda _required: None,
+        tell_approver: Callable[[ApprovalRequired], None] = lambda _required: None,
     ) -> None:
-        """`pending` returns the number of pending logins; `tell_owner` is as in LoginContext."""
+        """`pending` returns the number of pending logins; `tell_approver` is as in LoginContext."""
         self._configurations = configurations
         self._state = state
         self._pending = pending
-        self._tell_owner = tell_owner
+        self._tell_approver = tell_approver
         self._typed_codes = TypedCodes()
 
     def __call__(self, config: str, session_left_open: Callable[[str], None]) -> LoginContext:
@@ -150,7 +150,7 @@ class LoginContexts:
             began=self._state.throttle.now(),
             typed_codes=self._typed_codes,
             session_left_open=session_left_open,
-            tell_owner=self._tell_owner,
+            tell_approver=self._tell_approver,
             config=config,
             may_be_held=lambda: self._polling() <= CONNECTIONS,
             slowdown=self.slowdown,

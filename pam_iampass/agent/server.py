@@ -26,12 +26,12 @@ from typing import Callable
 
 from pam_iampass.agent.administration import Administration
 from pam_iampass.agent.application import RemoteApplication
+from pam_iampass.agent.approver_notices import ApproverNotices
 from pam_iampass.agent.context import Configurations, LoginContexts
 from pam_iampass.agent.control import ControlServer
 from pam_iampass.agent.figures import CountingJournal, Figures, folder_beside
 from pam_iampass.agent.lost_phones import LostPhoneReports
 from pam_iampass.agent.own_ports import OwnPorts
-from pam_iampass.agent.owner_notices import OwnerNotices
 from pam_iampass.agent.reports import LoginReports
 from pam_iampass.agent.wire import GREETING, FrameError, receive_login, result, send
 from pam_iampass.audit.journal import ERROR, WARNING, Journal
@@ -100,8 +100,8 @@ def main(arguments: list[str]) -> int:
     sessions = KeptSessions(SessionStore(state.database), journal, configurations.sessions_api)
     watcher = SessionWatcher(sessions, configurations.manager)
     state.keep(sessions)
-    owner_notices = OwnerNotices(journal)
-    contexts = LoginContexts(configurations, state, lambda: agent.pending, owner_notices.send)
+    approver_notices = ApproverNotices(journal)
+    contexts = LoginContexts(configurations, state, lambda: agent.pending, approver_notices.send)
     login_reports = LoginReports(state.database, configurations.sessions_api)
     agent = Agent(listeners.doors, journal, Module(journal, contexts, sessions, login_reports.add))
     administration = Administration(state, journal, lambda: agent.pending, login_reports.put)

@@ -308,6 +308,14 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
         ),
         warning_kind(
+            "owners-not-told",
+            "No line on a terminal tells of requests of {agents}",
+            "These accounts act for a person (`acts_for`). A line on each of the person's terminals says which account"
+            " asks and for which command, and the service that writes it does not listen. The phone is asked all the"
+            " same.",
+            "systemctl enable --now pam-iampass-enforcer.socket; without systemd: pam-iampass-enforcer --socket",
+        ),
+        warning_kind(
             "sibling-unprotected",
             "{asking} asks the phone, and {other} does not",
             "`sudo -i` and `su -` have PAM services of their own: sudo-i and su-l.",

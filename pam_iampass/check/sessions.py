@@ -11,6 +11,7 @@ from pam_iampass.check.catalogue import finding
 from pam_iampass.check.machine import Machine
 from pam_iampass.check.stacks import Stacks
 from pam_iampass.check.ways_in import CONSOLES
+from pam_iampass.config import user_table
 from pam_iampass.config.settings import Settings
 from pam_iampass.enforcer.service import TIMESTAMPS
 from pam_iampass.errors import Problem
@@ -43,6 +44,16 @@ def findings(machine: Machine) -> Iterator[Problem]:
     except (SudoersRejected, CommandUnavailable):  # which the subject sudo reports
         rules = None
     yield from kept(machine.stacks, machine.settings, asking, rules=rules)
+    yield from untold_owners(machine.settings)
+
+
+def untold_owners(settings: Settings, enforcer: Path = Path(paths.ENFORCER_SOCKET)) -> Iterator[Problem]:
+    """Whether no line about requests of accounts that act for a person is written on terminals of that person.
+    `enforcer` is the socket of the service that writes it."""
+    acting = {} if settings.gateways else user_table.check(settings.users).acting
+    if acting and not enforcer.is_socket():
+        agents = names([name for each in acting.values() for name in each])
+        yield finding("owners-not-told", "acts_for", f"{enforcer} is not a socket", agents=agents)
 
 
 def kept(

@@ -131,13 +131,13 @@ class EnforcerRequest:
 
 
 @dataclass(frozen=True)
-class OwnerNotice:
-    """A request for a line on the terminals of a person: an account that acts for them asks their phone."""
+class ApproverNotice:
+    """A request for a line on the terminals of a person whose phone somebody else asks."""
 
     uid: int
     """The user id of the person."""
     account: str
-    """The account that acts for them."""
+    """Who asks: an account that acts for them, or a person whom they approve as the second one."""
     what: str
     """The command that it calls, or where it logs in."""
 
@@ -147,17 +147,17 @@ class OwnerNotice:
         return f"tell {self.uid} {account} {printable_ascii(self.what, _LONGEST_WHAT)}\n".encode("ascii")
 
     @staticmethod
-    def decode(line: bytes) -> OwnerNotice:
+    def decode(line: bytes) -> ApproverNotice:
         """The notice of a line that ends with a line feed. Raises InvalidRequest."""
         found = _NOTICE.fullmatch(line.decode("ascii", "replace"))
         if found is None:
             raise InvalidRequest("invalid notice")
-        return OwnerNotice(int(found[1]), found[2], found[3])
+        return ApproverNotice(int(found[1]), found[2], found[3])
 
 
-def decode(line: bytes) -> EnforcerRequest | OwnerNotice:
+def decode(line: bytes) -> EnforcerRequest | ApproverNotice:
     """The request of a line. Raises InvalidRequest."""
-    return (OwnerNotice if line.startswith(b"tell ") else EnforcerRequest).decode(line)
+    return (ApproverNotice if line.startswith(b"tell ") else EnforcerRequest).decode(line)
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def receive_line(connection: socket.socket, until: float) -> bytes:
 
 
 def ask(
-    request: EnforcerRequest | OwnerNotice, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE
+    request: EnforcerRequest | ApproverNotice, path: str = paths.ENFORCER_SOCKET, patience: float = PATIENCE
 ) -> EnforcerReply:
     """Ask the enforcer, and wait at most `patience` seconds for the answer. Raises EnforcerUnavailable."""
     until = time.monotonic() + patience

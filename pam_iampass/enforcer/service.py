@@ -26,11 +26,11 @@ from pam_iampass.enforcer.logins import LogindFailed, RegisteredLogin, Registrat
 from pam_iampass.enforcer.processes import Members, Strays
 from pam_iampass.enforcer.protocol import (
     LINE_LIMIT,
+    ApproverNotice,
     EnforcerReply,
     EnforcerRequest,
     EnforcerResult,
     InvalidRequest,
-    OwnerNotice,
     Reason,
     Verb,
     decode,
@@ -147,7 +147,7 @@ def serve(
     except (InvalidRequest, OSError):
         reply = EnforcerReply(EnforcerResult.FAILED, "invalid request")
     else:
-        reply = notify(request) if isinstance(request, OwnerNotice) else enforcer.carry_out(request)
+        reply = notify(request) if isinstance(request, ApproverNotice) else enforcer.carry_out(request)
     if reply.problem:
         print(reply.problem, file=sys.stderr)
     connection.settimeout(REPLY_TIMEOUT)
@@ -343,7 +343,7 @@ def tell(login: RegisteredLogin, text: str) -> int:
     return len(seen)
 
 
-def notify(notice: OwnerNotice, folder: str = "/dev/pts", host: str = "") -> EnforcerReply:
+def notify(notice: ApproverNotice, folder: str = "/dev/pts", host: str = "") -> EnforcerReply:
     """Write a line on every terminal of a person that takes messages of others (mesg(1)).
 
     The sentence is from here, so that the agent's user chooses no more than the names in it. What it quotes stands

@@ -192,8 +192,8 @@ class PhoneRequest:
 
     def _say_who_is_asked(self, *, waited: bool) -> None:
         required = self._required
-        if required.asks_owner:
-            self._context.tell_owner(required)
+        if required.asker:
+            self._context.tell_approver(required)
         left = decisions.seconds(float(int(self.deadline.remaining())))
         if required.asker and (self.announce is not None or not self.prompted):
             self._conversation.say(f"{required.approver} is asked to approve this within {left}.")

@@ -229,9 +229,9 @@ class LoginContext:
     session_left_open: Callable[[str], None]
     """Called with the reason where an IAMPASS session could not be ended."""
 
-    tell_owner: Callable[[ApprovalRequired], None] = lambda _required: None
-    """Called once the phone is asked for an account that acts for its owner. It waits for nothing and raises
-    nothing."""
+    tell_approver: Callable[[ApprovalRequired], None] = lambda _required: None
+    """Called once the phone of another person than the one who logs in is asked: of a second person, or of the owner of
+    an account that acts for them. It waits for nothing and raises nothing."""
 
     config: str = SETTINGS
     """The settings file."""

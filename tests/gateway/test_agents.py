@@ -640,7 +640,7 @@ def test_an_account_is_added_shown_and_removed(place: GatewayCommand) -> None:
     asked = place.typed("user", "remove", "claude")
     asked.expect_exact('Remove "claude" from all hosts?')
     asked.sendline("n")
-    assert asked.finish() == 1
+    assert asked.finish() != 0
     place.said("user", "remove", "claude", "--yes")
     assert "claude" not in place.said("user", "list")
     assert [what for what, _, _ in place.records if "agent" in what] == ["agent_add", "agent_remove"]

@@ -53,7 +53,7 @@ class Setting:
         self.records = Records()
         self.state = state_in(folder, self.records)
         self.report: Callable[[str, Login, Decision], None] = lambda _config, _login, _decision: None
-        self.tell_owner: Callable[[ApprovalRequired], None] = lambda _required: None
+        self.tell_approver: Callable[[ApprovalRequired], None] = lambda _required: None
         self.typed_codes = TypedCodes()
         self.sshd_programs: tuple[str, ...] = ()
         self._first_session = len(sandbox.sessions)
@@ -103,7 +103,7 @@ class Setting:
     def contexts(self) -> ContextFactory:
         """The contexts of the logins of an agent."""
         made = LoginContexts(
-            Configurations(owner=os.geteuid()), self.state, lambda: self.pending, self.tell_owner
+            Configurations(owner=os.geteuid()), self.state, lambda: self.pending, self.tell_approver
         )
         return lambda config, left_open: replace(
             made(config, left_open), first_poll=FIRST_POLL, typed_codes=self.typed_codes

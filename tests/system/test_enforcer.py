@@ -20,10 +20,10 @@ import pytest
 
 from pam_iampass.enforcer.processes import look
 from pam_iampass.enforcer.protocol import (
+    ApproverNotice,
     EnforcerReply,
     EnforcerRequest,
     EnforcerResult,
-    OwnerNotice,
     Reason,
     Verb,
     receive_line,
@@ -733,7 +733,7 @@ def test_a_strict_umask_of_root_keeps_the_agent_out_of_no_folder() -> None:
 
 
 def notice(user: str, what: str = "sudo id (in /srv)", account: str = "claude") -> bytes:
-    return OwnerNotice(pwd.getpwnam(user).pw_uid, account, what).encode()
+    return ApproverNotice(pwd.getpwnam(user).pw_uid, account, what).encode()
 
 
 def with_line(*sessions: LoginSession) -> list[LoginSession]:

@@ -75,14 +75,19 @@ def test_sudo_of_an_agent_asks_its_owner_and_the_log_has_both(pair: tuple[Guest,
     assert owner.name in run_command("log", agent.name).stdout
 
 
+def open_terminal(guest: Guest) -> Terminal:
+    """A terminal of the guest's that takes messages, as after a login."""
+    terminal = guest.run("/bin/sh", "-c", "echo ready; read line")
+    terminal.expect_exact("ready")
+    device = f"/proc/{terminal.process.pid}/fd/0"
+    os.chown(device, guest.person.uid, -1)
+    os.chmod(device, 0o620)
+    return terminal
+
+
 def test_each_request_of_an_agent_is_a_line_on_terminals_of_its_owner(pair: tuple[Guest, Guest]) -> None:
     owner, agent = pair
-    shell, others = (guest.run("/bin/sh", "-c", "echo ready; read line") for guest in (owner, agent))
-    for terminal, guest in ((shell, owner), (others, agent)):
-        terminal.expect_exact("ready")
-        device = f"/proc/{terminal.process.pid}/fd/0"
-        os.chown(device, guest.person.uid, -1)
-        os.chmod(device, 0o620)
+    shell, others = (open_terminal(guest) for guest in (owner, agent))
     owner.set_phone(Phone.DENIES)
     with running_enforcer():
         for number in (1, 2):

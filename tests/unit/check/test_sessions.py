@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pam_iampass.check.sessions import kept, remembered, sudo_rules
+from pam_iampass.check.sessions import kept, remembered, sudo_rules, untold_owners
 from pam_iampass.check.stacks import Stacks
 from pam_iampass.config.settings import load
 from pam_iampass.errors import Severity
@@ -62,6 +63,23 @@ def test_a_kept_session_needs_the_service_that_ends_logins(trusted_folder: Path,
     for path, expected in ((trusted_folder / "none", ["enforcer-off"]), (enforcer(trusted_folder), [])):
         found = found_in(trusted_folder, settings, path, "sshd", sshd=SYSTEMD + OURS)
         assert found == (expected if keep == "true" else [])
+
+
+def test_an_account_that_acts_for_a_person_needs_the_service_that_writes_on_terminals(
+    trusted_folder: Path,
+) -> None:
+    put(trusted_folder / "secret", "s3cret-of-ours\n", 0o600)
+    own = f"application_id: app\napplication_secret_file: {trusted_folder / 'secret'}\n"
+    put(trusted_folder / "iampass.yaml", f"{own}users: {trusted_folder}/users.yaml\n")
+    settings = load(trusted_folder / "iampass.yaml")
+    for more, expected in (("", []), ("claude: {acts_for: alice}\n", ["owners-not-told"])):
+        put(trusted_folder / "users.yaml", f"alice: t1\n{more}", 0o640)
+        found = list(untold_owners(settings, trusted_folder / "none"))
+        assert [one.kind for one in found] == expected
+    assert "claude" in str(found[0])
+    assert list(untold_owners(settings, enforcer(trusted_folder))) == []
+    joined = replace(settings, gateways=("https://gw1.example.com",))
+    assert list(untold_owners(joined, trusted_folder / "none")) == []
 
 
 @pytest.mark.parametrize("keeps", [True, False])

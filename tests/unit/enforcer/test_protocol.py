@@ -11,12 +11,12 @@ import pytest
 
 from pam_iampass.enforcer import protocol
 from pam_iampass.enforcer.protocol import (
+    ApproverNotice,
     EnforcerReply,
     EnforcerRequest,
     EnforcerResult,
     EnforcerUnavailable,
     InvalidRequest,
-    OwnerNotice,
     Reason,
     Verb,
 )
@@ -57,22 +57,22 @@ def test_anything_else_is_no_request(line: bytes) -> None:
 @pytest.mark.parametrize(
     ("notice", "line"),
     [
-        (OwnerNotice(1000, "claude", "sudo id"), b"tell 1000 claude sudo id\n"),
+        (ApproverNotice(1000, "claude", "sudo id"), b"tell 1000 claude sudo id\n"),
         (
-            OwnerNotice(1000, "build jobs\n", "sudo \x1b[2J\u202e\xe9\udc9b\r\n"),
+            ApproverNotice(1000, "build jobs\n", "sudo \x1b[2J\u202e\xe9\udc9b\r\n"),
             rb"tell 1000 build_jobs\x0a sudo \x1b[2J\u202e\xe9\x9b\x0d\x0a" + b"\n",
         ),
     ],
 )
-def test_a_notice_is_one_line_of_printable_ascii(notice: OwnerNotice, line: bytes) -> None:
+def test_a_notice_is_one_line_of_printable_ascii(notice: ApproverNotice, line: bytes) -> None:
     assert notice.encode() == line
     read = protocol.decode(line)
-    assert isinstance(read, OwnerNotice)
+    assert isinstance(read, ApproverNotice)
     assert read.encode() == line
 
 
 def test_padding_in_a_notice_hides_neither_its_beginning_nor_its_end() -> None:
-    line = OwnerNotice(1, "a" * 200, f"sudo sh -c 'id;{' ' * 2000};reboot'").encode()
+    line = ApproverNotice(1, "a" * 200, f"sudo sh -c 'id;{' ' * 2000};reboot'").encode()
     assert len(line) <= protocol.LINE_LIMIT
     assert protocol.decode(line).encode() == line
     assert b" sudo sh -c 'id;  " in line

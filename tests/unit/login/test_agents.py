@@ -454,7 +454,7 @@ def test_the_owner_is_told_of_each_request_of_the_account_when_the_phone_is_aske
     owned.sandbox.auto = "deny"
     owned.configure(agents="{requests_per_hour: 1}")
     told: list[tuple[str, str, list[str]]] = []
-    owned.tell_owner = lambda required: told.append((required.agent, required.approver, rung(owned)))
+    owned.tell_approver = lambda required: told.append((required.agent, required.approver, rung(owned)))
     sudo(owned)
     assert told == [(AGENT, ME, [Setting.token])]
     sudo(owned)  # no request, as its budget is spent
@@ -463,8 +463,18 @@ def test_the_owner_is_told_of_each_request_of_the_account_when_the_phone_is_aske
     assert (len(told), len(rung(owned))) == (1, 2)
 
 
+def test_second_people_are_told_of_each_request_to_them(owned: Setting) -> None:
+    owned.sandbox.auto = "deny"
+    owned.configure(services=f"{{sudo: {{approver: {{users: [{ME}, {FRIEND}]}}}}}}", timeout="60s")
+    told: list[tuple[str, str]] = []
+    owned.tell_approver = lambda required: told.append((required.asker, required.approver))
+    for caller in (AGENT, ME):
+        sudo(owned, caller)
+    assert told == [(AGENT, FRIEND), (ME, FRIEND)]
+
+
 def test_the_owner_is_not_told_of_a_request_that_has_reached_nobody(owned: Setting) -> None:
     owned.configure(server="https://127.0.0.1:1")
-    owned.tell_owner = lambda _required: pytest.fail("told of a request that reached nobody")
+    owned.tell_approver = lambda _required: pytest.fail("told of a request that reached nobody")
     sudo(owned)
     assert last(owned)["IAMPASS_OUTCOME"] == "unavailable"
