@@ -31,7 +31,7 @@ def described(program: str, command: str, folder: str) -> str:
         first, last = " ".join([name, *_words(head)]), " ".join(_words(tail))
     if left_out > 0 or len(first) > _HEAD + _TAIL:
         first = f"{first[:_HEAD]} … [{int(found[1]):,} bytes] … {last[-_TAIL:]}"
-    where = shell_quoted(folder)
+    where = shell_quoted(folder) if folder else "a folder that is not known"  # its path may be too long
     if len(where) > _LONGEST_FOLDER:
         where = f"…{where[-_LONGEST_FOLDER:]}"
     return f"{first} (in {where})"

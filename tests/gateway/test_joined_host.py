@@ -176,6 +176,17 @@ def test_a_bypass_lets_a_person_without_a_phone_in_at_the_very_next_login(
     assert outcome(host)[0] == "bypassed"
 
 
+def test_a_second_person_of_the_gateway_is_told_who_asks_on_the_host(
+    host: Setting, gateway: RunningGateway
+) -> None:
+    gateway.add_person("carol-who-approves", "token-of-bob")
+    join(host, gateway, timeout="60s", services="{test: {approver: {user: carol-who-approves}}}")
+    told: list[tuple[str, str]] = []
+    host.tell_approver = lambda required: told.append((required.asker, required.approver))
+    assert host.login().code == PamCode.SUCCESS
+    assert told == [(ME, "carol-who-approves")]
+
+
 def test_the_bypass_of_a_second_person_lets_nobody_in(host: Setting, gateway: RunningGateway) -> None:
     gateway.add_person("carol-who-approves", "token-of-bob")
     bypass(gateway, "carol-who-approves")

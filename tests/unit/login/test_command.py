@@ -86,6 +86,10 @@ def test_a_program_that_an_upgrade_has_replaced_is_named() -> None:
     assert described("/usr/bin/sudo (deleted)", item(b"id"), "/") == "sudo id (in /)"
 
 
+def test_a_folder_whose_path_the_kernel_does_not_tell_is_said_to_be_unknown() -> None:
+    assert described("/usr/bin/sudo", item(b"./x"), "") == "sudo ./x (in a folder that is not known)"
+
+
 @pytest.mark.parametrize("shown", ["true", "false"])
 def test_the_record_has_the_command_unless_the_settings_leave_it_out(world: Setting, shown: str) -> None:
     world.configure(show_command=shown)
