@@ -235,6 +235,40 @@ def test_it_joins_itself_and_logins_are_approved(
     assert [each for each in findings if "gateway" in each["id"]] == []
 
 
+def test_with_always_a_bypass_of_the_gateway_lets_run_commands_and_without_it_each_asks(
+    machine: Booted, administrator: Administrator, people: People
+) -> None:
+    machine.shell(
+        "echo 'alice ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/alice; chmod 440 /etc/sudoers.d/alice"
+    )
+    administrator.set_up("sudo", "--always")
+    gateway(machine, "throttle", "clear", "alice")
+    cursor = machine.cursor()
+    words = ("runuser", "-u", "alice", "--", "sudo", "-n", "sh", "-c", "echo as-root-$(id -u)")
+    try:
+        gateway(machine, "bypass", "alice", "--for", "10m")
+        for _ in range(2):
+            sudo = machine.terminal(*words)
+            assert sudo.finish() == 0, sudo.shown
+            assert "as-root-0" in sudo.shown
+        assert people.phone.requests() == []
+        gateway(machine, "bypass", "end", "alice")
+        sudo = machine.terminal(*words)
+        (request,) = wait_for(people.phone.requests, "the phone rings")
+        people.phone.answer(request["id"], "deny")
+        assert sudo.finish() == 1, sudo.shown
+        assert "as-root-0" not in sudo.shown
+    finally:
+        administrator.undo("sudo")
+        machine.shell("rm /etc/sudoers.d/alice")
+        gateway(machine, "throttle", "clear", "alice")
+    decided = ["bypassed", "bypassed", "denied"]
+    found = [outcome for outcome, _, _, service in outcomes(machine.journal(cursor)) if service == "sudo"]
+    assert found == decided
+    shown = gateway(machine, "log", "--service", "sudo", "--json").splitlines()
+    assert [json.loads(line)["outcome"] for line in shown] == decided
+
+
 def process(machine: Booted) -> str:
     """The id of the gateway's process."""
     return machine.run("systemctl", "show", "-P", "MainPID", UNIT).stdout
