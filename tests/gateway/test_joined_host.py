@@ -139,10 +139,10 @@ def test_sudo_in_the_login_session_of_an_account_that_acts_for_the_caller_is_a_c
     join(host, gateway)
     bypass(gateway, owner.pw_name)
     sudo = {"service": "sudo", "user": owner.pw_name, "ruser": owner.pw_name, "uid": "2", "tty": "/dev/pts/0"}
-    assert host.login(**sudo, login_uid="2").code == PamCode.IGNORE
+    assert host.login(answers=(), **sudo, login_uid="2").code == PamCode.IGNORE
     assert "session_user" not in gateway.records[-1]
     host.sandbox.auto = "deny"
-    assert host.login(**sudo, login_uid="1").code == PamCode.ABORT
+    assert host.login(answers=(), **sudo, login_uid="1").code == PamCode.ABORT
     record = gateway.records[-1]
     assert (record["outcome"], record["person"], record["agent"]) == (
         "denied",
@@ -159,7 +159,7 @@ def test_a_bypass_of_the_host_itself_is_for_an_account_that_acts_for_a_person_to
     made = Moment.now()
     host.state.bypasses.add(Bypass(account.pw_name, 1, None, 900.0, made, "root", "", survives_reboot=False))
     sudo = {"service": "sudo", "user": account.pw_name, "ruser": account.pw_name, "uid": "1"}
-    assert host.login(**sudo, login_uid="1").code == PamCode.IGNORE
+    assert host.login(answers=(), **sudo, login_uid="1").code == PamCode.IGNORE
     assert not host.sandbox.sessions
 
 
