@@ -983,8 +983,8 @@ MUTANTS = {
         ),
         Mutant(
             "who logs in redeems a recovery code where second people must approve",
-            "if required.asker:",
-            "if False:",
+            "if required.asker:\n        return",
+            "if False:\n        return",
             "test_a_recovery_code_of_nobody_is_taken",
         ),
         Mutant(

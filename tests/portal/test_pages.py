@@ -131,6 +131,7 @@ def test_the_page_of_a_person_says_why_they_cannot_log_in_and_what_mends_it(gate
     label = OFFERS["throttle_clear"].label
     assert f"First ask the person. ({label})" in shown.words
     assert "IAMPASS had no phone of the person. This is over." in shown.words
+    assert "Requests of accounts that act for them2 of 10 in the last hour" in shown.words
     assert ("denials", {"person": "bob", "host": "web1"}) in gateway.asked
     assert "host" not in shown.all("input", "name")
     gateway.roles = ("admin",)

@@ -166,6 +166,11 @@ ROWS: Mapping[str, Sequence[Row]] = {
             "seconds_until_next_request": 60.0,
             "places": [{"failures": 2, "seconds_left": 300.0}],
             "wrong_codes_in_the_last_hour": 1,
+            "agents": {
+                "requests_in_the_last_hour": 2,
+                "requests_per_hour": 10,
+                "seconds_until_next_request": 0.0,
+            },
         }
     ],
     "hosts": [
