@@ -134,8 +134,7 @@ def test_a_report_is_no_decision_and_makes_no_host_familiar(
     assert (record["kind"], record["host"], record["reported"]) == ("report", NAME, "covered")
     assert (record["person"], record["asker"], record["approver"]) == ("alice", "bob", "alice")
     assert "outcome" not in record
-    login = "SELECT 'alice' AS person, %s AS host_name, '{}'::jsonb AS details"
-    familiar = f"SELECT {FAMILIAR} AS found FROM ({login}) AS session"
+    familiar = f"SELECT {FAMILIAR} AS found FROM (SELECT 'alice' AS person, %s AS host_name) AS session"
     assert gateway.rows(familiar, NAME) == [{"found": False}]
 
 

@@ -1147,8 +1147,8 @@ MUTANTS = {
         ),
         Mutant(
             "its approvals make hosts familiar",
-            "        AND record.fields->>'agent' IS NOT DISTINCT FROM session.details->>'agent'\n",
-            "",
+            "AND NOT record.fields ? 'agent'\n        AND record.at",
+            "AND record.at",
             "test_an_approval_for_the_account_makes_no_host_familiar",
         ),
         Mutant(
@@ -2828,8 +2828,8 @@ MUTANTS = {
         ),
         Mutant(
             "on a slowed host people who come through another one wait like strangers",
-            "record.fields->>'outcome' IN ('approved', 'covered')",
-            "record.fields->>'outcome' = 'approved'",
+            "record.fields->>'outcome' IN ('approved', 'covered') AND NOT record.fields ? 'agent'",
+            "record.fields->>'outcome' = 'approved' AND NOT record.fields ? 'agent'",
             "test_whoever_logs_in_through_another_host_is_not_new_on_a_slowed_one",
         ),
         Mutant(

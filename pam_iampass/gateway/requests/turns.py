@@ -32,13 +32,12 @@ END_SECONDS = 15.0
 """The time after its deadline in which a request is ended: then its turn is over, whatever has become of it."""
 _LATELY = """FROM record
     WHERE record.person = session.person AND record.host = session.host_name
-        AND record.fields->>'outcome' IN ('approved', 'covered')
-        AND record.fields->>'agent' IS NOT DISTINCT FROM session.details->>'agent'
+        AND record.fields->>'outcome' IN ('approved', 'covered') AND NOT record.fields ? 'agent'
         AND record.at > greatest(
             now() - interval '30 days', (SELECT joined_at FROM host WHERE host.name = session.host_name))"""
 FAMILIAR = f"EXISTS (SELECT {_LATELY})"
 """Whether the person of a session has approved on its host lately, or had a login covered, since that has joined. What
-they approve for an account that acts for them counts for this account alone."""
+they approve for accounts that act for them does not count."""
 _MOST_LOOKED_AT = 200
 """The number of approvals of a person on a host, from the last one back, whose origins are usual."""
 COLUMNS = """turn.person, turn.state, extract(epoch FROM greatest(
@@ -178,19 +177,28 @@ async def recognized(
     is_limited = state.wait_for_cap(limits, turns.now) or share_refusal(turns, login, limits)
     if not (at_once or state.pending or failing or is_limited):
         return login
+    # Of such an account, what the person has approved for it counts, and nothing else.
+    lately = (
+        _LATELY.replace("NOT record.fields ? 'agent'", "record.fields->>'agent' = %(agent)s")
+        if agent
+        else _LATELY
+    )
     known = await one(
         connection,
         f"""
-        SELECT {FAMILIAR} AS is_familiar,
+        SELECT EXISTS (SELECT {lately}) AS is_familiar,
             (SELECT jsonb_agg(DISTINCT jsonb_build_array(fields->>'service', fields->>'remote'))
-                FROM (SELECT fields {_LATELY} ORDER BY at DESC LIMIT {_MOST_LOOKED_AT}) AS found
+                FROM (SELECT fields {lately} ORDER BY at DESC LIMIT {_MOST_LOOKED_AT}) AS found
                 WHERE NOT fields ? 'asker') AS places,
             (SELECT count(*)
-                FROM (SELECT session.person, session.details, unnest(%s::text[]) AS host_name) AS session
-                WHERE NOT {FAMILIAR}) AS strange_hosts
-        FROM (SELECT %s AS person, %s AS host_name, %s AS details) AS session
+                FROM (SELECT session.person, unnest(%(failing)s::text[]) AS host_name) AS session
+                WHERE NOT EXISTS (SELECT {lately})) AS strange_hosts
+        FROM (SELECT %(person)s AS person, %(host)s AS host_name) AS session
         """,  # noqa: S608
-        *(failing, turns.person, login.host, Jsonb({"agent": agent} if agent else {})),
+        failing=failing,
+        person=turns.person,
+        host=login.host,
+        agent=agent,
     )
     assert known is not None  # noqa: S101 - the statement returns a row
     usual = {origin_key(turns.person, login.host, *place) for place in known["places"] or ()}
