@@ -181,12 +181,18 @@ class Declaration:
     waits: str
     """What the page waits for after the form was sent. `{person}` and `{host}` are names."""
     done: Callable[[Mapping[str, Any]], str]
-    """What has happened, made from the result. `{person}` and `{host}` are names."""
+    """What has happened, as a title, made from the result. `{person}` and `{host}` are names; `{Who}`, `{who}`,
+    `{Whose}` and `{of}` are the person or the reader; `{where}` says for which logins, `{until}` until when, `{it}`
+    whether it was a request or a login."""
+    then: Callable[[Mapping[str, Any]], str]
+    """What follows from it, made from the result, with the same names; empty if nothing does."""
     answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None
     """The answer for which the act was done, made from the result, and whether it is `yes`, `no` or `wait`; None for
     acts that ask nothing."""
     is_harm: bool
     """Whether it ends, removes or stops something."""
+    weakens: bool
+    """Whether an attacker who talks somebody into it gets in more easily."""
     fields: tuple[Field, ...]
     """The form: what the page gives, what must be filled in, and the rest."""
 
@@ -247,9 +253,11 @@ def act(
     says: str = "",
     own: str = "",
     waits: str = "In progress. Please wait.",
-    done: Callable[[Mapping[str, Any]], str] = lambda _: "Done.",
+    done: Callable[[Mapping[str, Any]], str] = lambda _: "",
+    then: Callable[[Mapping[str, Any]], str] = lambda _: "",
     answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None = None,
     is_harm: bool = False,
+    weakens: bool = False,
 ) -> Callable[[A], A]:
     """Declare an act. Without `touch`, everybody of `by` must confirm it by a touch of their passkey."""
 
@@ -270,8 +278,10 @@ def act(
             own,
             waits,
             done,
+            then,
             answer,
             is_harm,
+            weakens,
             tuple(sorted(_fields_of(cls), key=lambda each: each.is_optional)),
         )
         DECLARED[name] = cls

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 from pam_iampass.config.value_types import InvalidValue, line_error, name_error, network
 from pam_iampass.fleet.act import ADMIN, Declared, Field, OfHost, act, flag, number, seconds, text, texts
@@ -25,6 +26,14 @@ def network_error(text: str) -> str | None:
     except InvalidValue as invalid:
         return f"{invalid.what}: {invalid.remedy}"
     return None
+
+
+def _admitted(result: Mapping[str, Any]) -> str:
+    """What the status of a host says that was admitted or resumed."""
+    return {
+        "active": "{host} can send requests to phones",
+        "waiting": "{host} waits for admission",
+    }.get(result["status"], f"{{host}} is {result['status']}")
 
 
 @act("host_invite", "invite made for a host", record="how many hosts can join, which ones, and until when")
@@ -62,7 +71,8 @@ class RemoveHost(OfHost[Result]):
     label="Admit",
     says="Compare the id with the one that pam-iampass join printed on the host. After admission, {host} can send "
     "requests to the phones of its users.",
-    done=lambda result: f"{{host}} is {result['status']}.",
+    done=_admitted,
+    weakens=True,
 )
 @dataclass(frozen=True)
 class AdmitHost(OfHost[HostState]):
@@ -79,7 +89,8 @@ class AdmitHost(OfHost[HostState]):
     record=_RECORD,
     label="Resume",
     says="The gateway answers {host} again, and people can log in there by phone.",
-    done=lambda result: f"{{host}} is {result['status']}.",
+    done=_admitted,
+    weakens=True,
 )
 @dataclass(frozen=True)
 class ResumeHost(OfHost[HostState]):
@@ -95,8 +106,9 @@ class ResumeHost(OfHost[HostState]):
     label="Suspend",
     says="No new logins by phone on {host}, until you resume the host. Its requests on phones end within a second. "
     "Its open logins continue, unless you also end them.",
-    done=lambda result: (
-        "{host} is suspended: no new logins by phone. "
+    done=lambda _: "{host} is suspended",
+    then=lambda result: (
+        "Nobody can log in there by phone. "
         f"{number_of(result['ended'], 'login or request has', 'logins or requests have')} ended."
     ),
     is_harm=True,
@@ -120,7 +132,7 @@ class SuspendHost(OfHost[Ended]):
     label="Set the addresses",
     says="If another host claims a connection to one of these addresses, the login needs the phone, and there is an "
     "alert. Leave out addresses that several hosts share.",
-    done=lambda _: "The addresses are set.",
+    done=lambda _: "The addresses of {host} are set",
 )
 @dataclass(frozen=True)
 class SetHostAddresses(OfHost[Result]):
@@ -141,7 +153,7 @@ class SetHostAddresses(OfHost[Result]):
     record="the note; empty if it was removed",
     label="Write a note",
     says="Administrators and auditors read the note beside the name of {host}. The new note replaces the earlier one.",
-    done=lambda _: "The note is changed.",
+    done=lambda _: "The note on {host} is changed",
 )
 @dataclass(frozen=True)
 class SetHostNote(OfHost[Result]):

@@ -59,7 +59,9 @@ class LinkOperator(OfLink):
     label="Make a link for a passkey",
     says="The link registers a passkey as {person}. It is valid once, for 15 minutes. If {person} has a phone, they "
     "approve on it. Give the link only to {person}.",
-    done=lambda _: "This link is valid once. It is shown only now.",
+    done=lambda _: "{person} can register a passkey with this link until {until}",
+    then=lambda _: "This link is valid once. It is shown only now.",
+    weakens=True,
 )
 @dataclass(frozen=True)
 class LinkPerson(OfLink):
@@ -91,7 +93,7 @@ class EndOperator(OfPerson[Result]):
     label="Add a passkey",
     own="Your browser makes another passkey. Approve on your phone, then confirm with the passkey of this sign-in. If "
     "you have a role here, you do not have the role in sign-ins with the new passkey.",
-    done=lambda _: "You can now sign in with the new passkey.",
+    done=lambda _: "You can now sign in with the new passkey",
 )
 @dataclass(frozen=True)
 class AddPasskey(OfPerson[Result]):
@@ -110,7 +112,7 @@ class AddPasskey(OfPerson[Result]):
     label="Remove",
     own="This passkey can no longer sign in, and its sign-ins end. If it is your last passkey, you need a link to sign "
     "in again.",
-    done=lambda _: "The passkey is removed.",
+    done=lambda _: "The passkey is removed",
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class RemovePasskey(OfPerson[Result]):
     purpose="a passkey from before a restore",
     label="Approve this passkey",
     own="The gateway's database was restored from a backup. Confirm on your phone that this passkey is still yours.",
-    done=lambda _: "You can use this passkey again.",
+    done=lambda _: "You can use this passkey again",
 )
 @dataclass(frozen=True)
 class ConfirmPasskey(OfPerson[Result]):
@@ -144,7 +146,7 @@ class ConfirmPasskey(OfPerson[Result]):
     record="how many sign-ins there were",
     label="End",
     own="This sign-in ends at once. Your logins on hosts continue.",
-    done=lambda result: f"{number_of(result['number'], 'sign-in has', 'sign-ins have')} ended.",
+    done=lambda result: f"{number_of(result['number'], 'sign-in has', 'sign-ins have')} ended",
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ class EndSignIns(OfPerson[Number]):
     label="Get a code to log in with",
     own="You get one code for the next 12 hours. You can get such a code once a week, while your phone is reported "
     "lost. Your other recovery codes are revoked, and your administrators get an alert.",
-    done=lambda _: "This code logs you in once, within the next 12 hours. It is shown only now.",
+    done=lambda _: "1 recovery code for {person}, for 12 hours",
+    then=lambda _: "This code logs you in once. It is shown only now.",
 )
 @dataclass(frozen=True)
 class CodeForLostPhone(OfPerson[Codes]):

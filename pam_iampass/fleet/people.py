@@ -23,7 +23,7 @@ from pam_iampass.fleet.act import (
 )
 from pam_iampass.fleet.names import host_name_error
 from pam_iampass.fleet.phones import display_name_error, number_error
-from pam_iampass.fleet.results import Codes, Number, Result, Until
+from pam_iampass.fleet.results import Codes, Number, Result, Until, number_of
 from pam_iampass.fleet.view import ToAll, ToAuditors, ToHelpers, ToStaff, View
 
 _TIMES = {"900": "15 minutes", "3600": "1 hour", "14400": "4 hours", "28800": "8 hours", "86400": "1 day"}
@@ -76,7 +76,10 @@ class ReturnPerson(_Described):
     label="Allow logins without the phone",
     says="{person} can log in without the phone for this time. The password or the key is still required. The reason "
     "is in the record.",
-    done=lambda _: "These logins now need no phone.",
+    done=lambda _: "{person} can log in without the phone until {until} {where}",
+    then=lambda _: "The password or the key is still required. To end this earlier, use «Require the phone again» on the "
+    "page of {person}.",
+    weakens=True,
 )
 @dataclass(frozen=True)
 class BypassPhone(OfPerson[Until]):
@@ -113,7 +116,7 @@ class BypassPhone(OfPerson[Until]):
     label="Require the phone again",
     says="{person} needs the phone again for the next login.",
     done=lambda result: (
-        "The phone is required again." if result["number"] else "The phone was already required."
+        "{person} needs the phone again" if result["number"] else "{person} already needed the phone"
     ),
     is_harm=True,
 )
@@ -134,7 +137,9 @@ class EndBypasses(OfPerson[Number]):
     "them, and give them to {person} on paper.",
     own="You get ten new recovery codes, and your old codes are revoked. First approve on your phone. You see the new "
     "codes only once, so print them.",
-    done=lambda _: "These are the new codes. They are shown only now.",
+    done=lambda result: f"{number_of(len(result['codes']), 'new recovery code', 'new recovery codes')} for {{person}}",
+    then=lambda _: "The codes are shown only now.",
+    weakens=True,
 )
 @dataclass(frozen=True)
 class NewCodes(OfPerson[Codes]):
@@ -150,7 +155,7 @@ class NewCodes(OfPerson[Codes]):
     says="{person} can no longer use any recovery code.",
     own="You can no longer use any recovery code.",
     done=lambda result: (
-        "All recovery codes are revoked." if result["number"] else "There were no recovery codes."
+        "All recovery codes of {person} are revoked" if result["number"] else "{Who} had no recovery codes"
     ),
     is_harm=True,
 )
@@ -166,7 +171,9 @@ class RevokeCodes(OfPerson[Number]):
     label="Clear the limits",
     says="First ask {person} whether the denied requests were theirs. If so, clear the limits: the next login rings at "
     "once, and wrong recovery codes no longer block.",
-    done=lambda _: "The limits are cleared. The next login rings at once.",
+    done=lambda _: "The limits of {person} are cleared",
+    then=lambda _: "The next login sends a request to the phone at once.",
+    weakens=True,
 )
 @dataclass(frozen=True)
 class ClearLimits(OfPerson[Result]):

@@ -67,7 +67,8 @@ def _lost(result: Mapping[str, Any]) -> str:
     "logins without the phone are no longer allowed. To register a new phone is a separate step.",
     own="Approvals from your phone are rejected from now on. All your logins end, and all your sign-ins but this one. "
     "Logins without the phone are no longer allowed. For the next phone, you need the help desk or an administrator.",
-    done=_lost,
+    done=lambda _: "{Whose} phone is reported lost",
+    then=_lost,
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -105,10 +106,14 @@ class EnrollPhone(OfPerson[Link]):
     own="IAMPASS makes a link that registers your next phone and replaces this one. If you still have a phone, first "
     "approve on it.",
     done=lambda result: (
-        "This link registers the phone. It is shown only now."
-        if result["url"]
-        else "IAMPASS sent the link to the phone number."
+        "{Who} can register a phone with this link" if result["url"] else "IAMPASS sent {who} the link for a phone"
     ),
+    then=lambda result: (
+        "The link is shown only now."
+        if result["url"]
+        else "The link went to the phone number on record, and registers the phone."
+    ),
+    weakens=True,
 )
 @dataclass(frozen=True)
 class NewPhone(OfPerson[Link]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Callable, TypedDict
 
 from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Declared, OfPerson, act, flag, text
 from pam_iampass.fleet.names import host_name_error, id_error, person_name_error
@@ -15,26 +15,16 @@ from pam_iampass.fleet.view import ToHelpers, ToSelf, View
 
 
 def _ended(result: Mapping[str, Any]) -> str:
-    ended = number_of(result["ended"], "login has", "logins have")
-    return f"{ended} ended.{_later(result)}"
+    number = result["ended"]
+    return f"{number or 'No'} {{it}}{'' if number == 1 else 's'}{{of}} {'has' if number == 1 else 'have'} ended"
 
 
 def _later(result: Mapping[str, Any]) -> str:
-    return " IAMPASS has not confirmed the end yet. The gateway tries again." if result["errors"] else ""
+    return "IAMPASS has not confirmed the end yet. The gateway tries again." if result["errors"] else ""
 
 
-def _disowned(result: Mapping[str, Any]) -> str:
-    return (
-        f"The request or login has ended, and your administrators get an alert.{_later(result)} An attacker may have "
-        "your SSH key, your password or your passkey. Ask the help desk what to do."
-    )
-
-
-def _declined(result: Mapping[str, Any]) -> str:
-    return (
-        f"The login is denied or has ended, and your administrators get an alert.{_later(result)} "
-        "Your own logins continue."
-    )
+def _after_alert(advice: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda result: " ".join(filter(None, (_later(result), advice)))
 
 
 def _verified(result: Mapping[str, Any]) -> str:
@@ -67,6 +57,7 @@ def _verdict(result: Mapping[str, Any]) -> tuple[str, str]:
     says="{logins} at once.",
     own="{logins} at once.",
     done=_ended,
+    then=_later,
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -94,7 +85,10 @@ class EndSessions(Declared[Ended]):
     label="That is not me",
     own="If this is not you, end it here. The next request from the same place has to wait, and your administrators "
     "get an alert.",
-    done=_disowned,
+    done=lambda _: "The {it} has ended, and your administrators get an alert",
+    then=_after_alert(
+        "An attacker may have your SSH key, your password or your passkey. Ask the help desk what to do."
+    ),
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -114,7 +108,8 @@ class DisownSession(OfPerson[Ended]):
     record="which session, whose login, and how far it had come",
     label="I do not approve this",
     own="The login is denied or ends at once, and your administrators get an alert. Your own logins continue.",
-    done=_declined,
+    done=lambda _: "The {it} has ended, and your administrators get an alert",
+    then=_after_alert("Your own logins continue."),
     is_harm=True,
 )
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ class DeclineSession(OfPerson[Ended]):
     says="The phone of {person} gets a request, as for a login. Ask the caller to approve the request. This page shows "
     "the answer within two minutes. Do not use this if the phone may be lost, because a thief could approve.",
     waits="The phone of {person} rings. This page shows the answer in two minutes at the latest.",
-    done=_verified,
+    then=_verified,
     answer=_verdict,
 )
 @dataclass(frozen=True)

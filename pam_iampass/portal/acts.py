@@ -10,12 +10,13 @@ from typing import Any
 
 import segno
 from aiohttp import web
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pam_iampass.fleet.act import Declaration
 from pam_iampass.portal.calls import BeginAct, BeginPasskey, DoAct, RingForAct, WaitForPhone
 from pam_iampass.portal.gateway import GatewayError
-from pam_iampass.portal.offers import OFFERS, done, read
+from pam_iampass.portal.offers import OFFERS, REQUEST, Outcome, outcome, read
+from pam_iampass.portal.shown import moment, name
 from pam_iampass.portal.sign_in import answered, json_object, rung
 from pam_iampass.portal.visit import SETTINGS, Visit, form_of, local_address, page
 from pam_iampass.portal.words import SHOWN_BEFORE
@@ -59,15 +60,16 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
     once, phone = form.get("once", ""), form.get("phone") or None
     answer = await visit.call(DoAct(visit.token, offer.name, parameters, once, visit.remote, touch, phone))
     result = answer.result
-    person = parameters.get("person")
+    person, given = parameters.get("person"), {**parameters, REQUEST: form.get(REQUEST)}
+    was_shown = answer.repeated and None in result.values()
     return page(
         request,
         "result.html",
-        act=offer,
-        says=SHOWN_BEFORE if answer.repeated and None in result.values() else done(offer, result, parameters),
+        outcome=Outcome(SHOWN_BEFORE.title, escape(SHOWN_BEFORE.title), SHOWN_BEFORE.says)
+        if was_shown
+        else outcome(offer, result, given, is_own=person == visit.person, name=name, moment=moment),
         answer=offer.answer(result) if offer.answer else None,
         repeated=answer.repeated,
-        person=None if person == visit.person else person,
         whose=person or visit.person,
         origin=request.app[SETTINGS].origin,
         now=datetime.now(timezone.utc),
@@ -90,7 +92,7 @@ async def _codes_on(visit: Visit) -> Mapping[bool, list[str]]:
 def _shown(result: Mapping[str, Any]) -> dict[str, Any]:
     url = result.get("url")
     qr = qr_code(url) if url else ""
-    return {"codes": result.get("codes", ()), "url": url, "qr": qr, "until": result.get("ends_at")}
+    return {"codes": result.get("codes", ()), "url": url, "qr": qr}
 
 
 def qr_code(text: str) -> Markup:

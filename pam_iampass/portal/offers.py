@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Callable
+
+from markupsafe import Markup, escape
 
 from pam_iampass.fleet import DECLARED
 from pam_iampass.fleet.act import Declaration, Field, Role
@@ -11,6 +15,8 @@ from pam_iampass.fleet.act import Declaration, Field, Role
 Form = Mapping[str, Any]
 OFFERS: Mapping[str, Declaration] = {name: act.declared for name, act in DECLARED.items() if act.declared.by}
 """Each act that anybody but root may do, by its name."""
+REQUEST = "of_request"
+"""The field of a form that is about a session which waits for an answer. It is for the words alone."""
 
 
 class Unreadable(Exception):
@@ -37,13 +43,59 @@ def waits(offer: Declaration, given: Mapping[str, Any]) -> str:
     return _named(offer.waits, given)
 
 
-def done(offer: Declaration, result: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Outcome:
+    """What has come of an act."""
+
+    title: str
     """What has happened."""
-    return _named(offer.done(result), given)
+    heading: Markup
+    """The same, with names whose parts stay whole, and a time that a script shows in the zone of the reader."""
+    then: str
+    """What follows from it; may be empty."""
+
+
+def outcome(
+    offer: Declaration,
+    result: Mapping[str, Any],
+    given: Mapping[str, Any],
+    *,
+    is_own: bool,
+    name: Callable[[str], Markup],
+    moment: Callable[[str | None], Markup],
+) -> Outcome:
+    """What has come of an act that was done with `given`, on the reader if `is_own`."""
+    person, until = given.get("person"), result.get("ends_at")
+    parts = {
+        "Who": "You" if is_own else "{person}",
+        "who": "you" if is_own else "{person}",
+        "Whose": "Your" if is_own else "{person}’s",
+        "of": "" if is_own else " of {person}" if person else " on {host}",
+        "it": "request" if given.get(REQUEST) else "login",
+        **{each: f"{{{each}}}" for each in ("person", "host", "where", "until")},
+    }
+    texts = {"person": person or "", "host": given.get("host", "")}
+    plain = {**texts, "where": _where(given), "until": _utc(until)}
+    shown = {**plain, **{each: name(text) for each, text in texts.items()}, "until": moment(until)}
+    done, then = (text.format(**parts) for text in (offer.done(result), offer.then(result)))
+    return Outcome(done.format(**plain), escape(done).format(**shown), then.format(**plain))
+
+
+def _utc(time: str | None) -> str:
+    return f"{datetime.fromisoformat(time).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC" if time else ""
+
+
+def _where(given: Mapping[str, Any]) -> str:
+    """On which hosts, and through which services, a bypass is good."""
+    hosts = [*given.get("hosts", ()), *(f"hosts of {group}" for group in given.get("groups", ()))]
+    services = given.get("services")
+    where = f"on {', '.join(hosts) or 'all hosts'}"
+    return f"{where} through {', '.join(services)}" if services else where
 
 
 def _named(text: str, given: Mapping[str, Any]) -> str:
-    logins = "This login ends" if given.get("session") else "All these logins end"
+    one = "This request ends, and the login is denied," if given.get(REQUEST) else "This login ends"
+    logins = one if given.get("session") else "All these logins end"
     return text.format(logins=logins, **{name: given.get(name, "") for name in ("person", "host")})
 
 

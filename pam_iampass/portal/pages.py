@@ -24,6 +24,7 @@ from pam_iampass.fleet.records import RecordRow
 from pam_iampass.fleet.sessions import ASKS
 from pam_iampass.portal.calls import WaitForRings
 from pam_iampass.portal.gateway import GatewayError
+from pam_iampass.portal.offers import OFFERS
 from pam_iampass.portal.plot import HOURS, plot
 from pam_iampass.portal.visit import Handler, Visit, compressed, page
 from pam_iampass.portal.words import ASKERS, PHONES, WORDS
@@ -38,6 +39,17 @@ _MOST_PAGES = 20
 _BRIEF_SECONDS = 1.0
 _MOST_RECORDS = 500
 """Records of one answer of the gateway."""
+_HELP = (
+    "phone_verify",
+    "phone_lost",
+    "phone_new",
+    "recovery_new",
+    "recovery_revoke",
+    "bypass",
+    "throttle_clear",
+    "person_link",
+)
+"""The acts on the page of a person, for callers, in their order there."""
 _COLUMNS = tuple(RecordRow.__annotations__)
 _HOURS = {"day": 24, "week": 168, "month": 168}
 """The hours of the plot of the page Log, where they are not HOURS."""
@@ -144,7 +156,7 @@ def _list(request: web.Request, template: str, **context: Any) -> web.Response:
 # What whoever has signed in has
 
 
-async def mine(request: web.Request, visit: Visit) -> web.Response:
+async def account(request: web.Request, visit: Visit) -> web.Response:
     # `seen` is read before the logins that it stands for: what changes between the two is then shown at once.
     now = await visit.call(WaitForRings(visit.token))
     own, matters, logins, bypasses, acts, past = await asyncio.gather(
@@ -161,7 +173,7 @@ async def mine(request: web.Request, visit: Visit) -> web.Response:
         is_lost = not any(row["phone"] == "registered" for row in phones.rows)
     return _page(
         request,
-        "mine.html",
+        "account.html",
         **_live(asking, now.seen, logins),
         requests=len(asking),
         own=own.rows[0],
@@ -281,6 +293,7 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
         raise GatewayError("NOT_HELPED", "", status=404) if _sees_only_helped(visit) else web.HTTPNotFound
+    helps = name != visit.person and row["is_helped"]
     may, why, bypasses, limits, sessions, acts, past = await asyncio.gather(
         _view(visit, "may", person=name),
         _view(visit, "denials", person=name, host=request.query.get("host", "")),
@@ -294,6 +307,9 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         request,
         "person.html",
         person=row,
+        acts_of_help=_HELP if helps else (),
+        caller=row["caller_verified"] or "" if helps else None,
+        caller_notes=[f"caller-of-{name}" for name in _HELP if helps and OFFERS[name].weakens],
         asks_for_phone=_sees_logins(visit) or name == visit.person,
         may=may.rows,
         why=why,
@@ -361,11 +377,11 @@ async def _none() -> Found:
 # Logins and hosts
 
 
-async def now(request: web.Request, visit: Visit) -> web.Response:
+async def open_logins(request: web.Request, visit: Visit) -> web.Response:
     found = await _view(visit, "sessions", search=request.query.get("search", ""))
     moment = datetime.now(timezone.utc)
     logins = tree(found.rows)
-    return _page(request, "now.html", logins=logins, more=found.more, problem=found.problem, time=moment)
+    return _page(request, "open_logins.html", logins=logins, more=found.more, problem=found.problem, time=moment)
 
 
 async def hosts(request: web.Request, visit: Visit) -> web.Response:
@@ -521,7 +537,7 @@ def _oldest(rows: Sequence[Row]) -> str:
 
 
 ROUTES: Sequence[tuple[str, Handler]] = (
-    ("/", mine),
+    ("/", account),
     ("/rings", rings),
     ("/attention", attention),
     ("/people", people),
@@ -529,7 +545,7 @@ ROUTES: Sequence[tuple[str, Handler]] = (
     ("/people/{name:[^/]+}/phone", phone),
     ("/access", access),
     ("/access.csv", access_as_csv),
-    ("/now", now),
+    ("/logins", open_logins),
     ("/hosts", hosts),
     ("/hosts/{name:[^/]+}", host),
     ("/log", log),

@@ -14,8 +14,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from pam_iampass.fleet.sessions import ASKS
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
-from pam_iampass.portal.offers import OFFERS
+from pam_iampass.portal.offers import OFFERS, REQUEST
 from pam_iampass.portal.words import (
     ASKERS,
     ENTRIES,
@@ -55,6 +56,7 @@ def environment(folder: Path) -> Environment:
     )
     made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment, "name": name}
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
+    made.globals |= {"ASKS": ASKS, "REQUEST": REQUEST}
     made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK, "HOST_MEANS": HOST_MEANS}
     made.globals |= {"purpose": purpose, "reason": reason, "told": told}
     made.globals["how_to_use_codes"] = HOW_TO_USE_CODES

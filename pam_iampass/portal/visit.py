@@ -76,7 +76,8 @@ def page(
     request: web.Request, template: str | jinja2.Template, *, status: int = 200, **context: Any
 ) -> web.Response:
     """A page, made from a template. It also has `visit` (None without a sign-in), `here` (the address of the page),
-    `requests` (how many ask the reader now, where that is known) and `offer`, which shows an act with a form."""
+    `requests` (how many ask the reader now, where that is known) and `offer`, which shows an act with a form. Where the
+    page is about somebody who may be calling, `caller` is the time of their approval on the phone, or empty."""
     visit: Visit | None = request.get(VISIT)
     templates = request.app[TEMPLATES]
     here = local_address(request.path_qs) if request.method == "GET" else "/"
@@ -95,6 +96,8 @@ def page(
             steps=steps(act, role),
             says=sentence(act, role, given),
             waits=waits(act, given),
+            weakens=act.weakens and role is not Role.SELF,
+            caller=context.get("caller"),
             given=given,
             role=role,
             once=secrets.token_hex(8),

@@ -93,7 +93,11 @@ WORDS: Mapping[str, Words] = {
 }
 
 
-SHOWN_BEFORE = "The result was shown only once. If you did not see it, go back and do it again."
+SHOWN_BEFORE = Words(
+    200,
+    "This was already done",
+    "The result was shown only once. If you did not see it, go back and do it again.",
+)
 """What the page of an act says that was done before, in place of what is shown once."""
 
 

@@ -18,6 +18,10 @@ def _ago(seconds: float) -> str:
     return (_NOW - timedelta(seconds=seconds)).isoformat()
 
 
+LATER = _ago(-3600)
+"""In an hour."""
+
+
 def example_result(cls: type[Any]) -> dict[str, Any]:
     """What an act results in, with something in each member."""
     kinds = {int: 2, bool: True, str: "approved", Sequence[str]: ["abcd-efgh-jkmn"], datetime: _ago(-900)}

@@ -105,6 +105,18 @@ function countRequests() {
   icon.href = number ? icon.dataset.asks : icon.dataset.quiet;
 }
 
+// On a small screen, a form that is not in use makes room. A link to something that is folded up unfolds it.
+if (matchMedia("(max-width: 39.99rem)").matches) {
+  for (const fold of document.querySelectorAll("[data-small=folded]")) fold.open = location.search !== "";
+}
+document.addEventListener("click", (event) => {
+  const fold = document.getElementById(event.target.closest("a[href^='#']")?.hash.slice(1));
+  if (!fold?.matches("details")) return;
+  event.preventDefault();
+  fold.open = true;
+  fold.querySelector("summary").focus();
+});
+
 document.documentElement.toggleAttribute("data-copies", Boolean(navigator.clipboard));
 document.addEventListener("click", async ({ target }) => {
   const button = target.closest("[data-copy]");
@@ -153,6 +165,11 @@ document.addEventListener("htmx:oobBeforeSwap", (event) => {
     const next = fragment.querySelector(`[id="${CSS.escape(fold.id)}"]`);
     if (next) next.open = true;
   }
+});
+
+// Where IAMPASS was not asked in time, the part that waits for it says so.
+document.addEventListener("htmx:afterRequest", ({ detail: { successful, elt } }) => {
+  if (elt.id === "phone" && !successful) elt.textContent = "not known now";
 });
 
 const stale = document.getElementById("stale");
