@@ -59,7 +59,9 @@ class LinkOperator(OfLink):
     label="Make a link for a passkey",
     says="The link registers a passkey as {person}. It is valid once, for 15 minutes. If {person} has a phone, they "
     "approve on it. Give the link only to {person}.",
-    done=lambda _: "{person} can register a passkey with this link until {until}",
+    done=lambda result: (
+        f"{{person}} can register a passkey with this link{' until {until}' if result['ends_at'] else ''}"
+    ),
     then=lambda _: "This link is valid once. It is shown only now.",
     weakens=True,
 )

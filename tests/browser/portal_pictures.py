@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IMAGES = ROOT / "docs/images"
 AGENT = "claude"
-MINE, PERSON = IMAGES / "portal-mine.png", IMAGES / "portal-person.png"
+ACCOUNT, PERSON = IMAGES / "portal-account.png", IMAGES / "portal-person.png"
 
 
 def make() -> None:
@@ -59,7 +59,7 @@ def take(fleet: Fleet, browser: Browser, origin: str) -> None:
         asked = fleet.rings()
         alice.open("/")
         alice.sees("the phone is ringing")
-        photograph(alice, MINE)
+        photograph(alice, ACCOUNT)
         dora.open("/people/alice")
         unfold(dora, "Ring to verify a caller")
         photograph(dora, PERSON)

@@ -45,7 +45,7 @@ __all__ = [
 
 ONE_PAGE = """
 {% extends "base.html" %}
-{% block title %}Mine{% endblock %}
+{% block title %}My account{% endblock %}
 {% block main %}
 <h1>Hello {{ visit.person }}</h1>
 {% for name in names %}{{ offer(name, person=visit.person) }}{% endfor %}

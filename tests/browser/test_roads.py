@@ -185,7 +185,7 @@ def with_passkey(fleet: Fleet, new_person: NewPerson, link: str) -> Person:
     person.sees("The passkey is registered")
     person.page.get_by_role("link", name="Sign in with the passkey").click()
     person.press("Sign in with a passkey")
-    expect(person.page.get_by_role("heading", name="Requests on your phone")).to_be_visible()
+    expect(person.page.get_by_role("heading", name="Requests for you")).to_be_visible()
     return person
 
 
@@ -225,7 +225,7 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     alice.press("Sign in with a passkey")
     alice.sees("No request for you")
     alice.sees("laptop")
-    picture(alice, "person-3-mine")
+    picture(alice, "person-3-account")
 
     terminal = fleet.ssh("alice", "web1.example")
     request = fleet.rings()
@@ -240,7 +240,7 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     unfold(alice, "End this login")
     picture(alice, "person-5-logged-in")
     alice.press("End")
-    alice.sees("1 login has ended.")
+    alice.sees("1 login has ended")
     picture(alice, "person-6-ended")
     assert terminal.finish() != 0
 
@@ -249,7 +249,7 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     stranger = fleet.ssh("alice", "web1.example")
     request = fleet.rings()
     alice.press("That is not me")
-    alice.sees("The request or login has ended, and your administrators get an alert.")
+    alice.sees("The request has ended, and your administrators get an alert")
     assert stranger.finish() != 0
     assert fleet.sandbox.wait_for_end(request).ended_by is not None
 
@@ -317,7 +317,7 @@ def test_a_help_desks_road(fleet: Fleet, new_person: NewPerson) -> None:
 
     unfold(dora, "Register a new phone")
     dora.press("Register a new phone")
-    dora.sees("This link registers the phone.")
+    dora.sees("bob can register a phone with this link")
     expect(dora.page.locator(".qr svg")).to_be_visible()
     picture(dora, "desk-5-new-phone")
     fleet.sandbox.open_link(link_shown(dora))
@@ -328,7 +328,7 @@ def test_a_help_desks_road(fleet: Fleet, new_person: NewPerson) -> None:
     dora.page.get_by_label("Reason").fill("ticket 4711")
     picture(dora, "desk-6-bypass")
     dora.press("Allow logins without the phone")
-    dora.sees("These logins now need no phone.")
+    dora.sees("bob can log in without the phone until")
     rung = len(fleet.sandbox.sessions)
     terminal = fleet.ssh("bob", "web1.example")
     terminal.expect_exact("web1$ ")
@@ -361,20 +361,20 @@ def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
     expect(zoe.page.locator(".notice code")).to_have_text(id)
     picture(zoe, "admin-3-host-waits")
     zoe.press("Admit")
-    zoe.sees("bastion.example is active.")
+    zoe.sees("bastion.example can send requests to phones")
 
     fleet.ask_phone("bastion.example")
     terminal = fleet.ssh("erin", "bastion.example")
     request = fleet.rings()
-    zoe.page.get_by_role("link", name="Now", exact=True).click()
+    zoe.page.get_by_role("link", name="Open logins", exact=True).click()
     zoe.sees("the phone is ringing")
-    picture(zoe, "admin-4-now")
+    picture(zoe, "admin-4-open-logins")
     zoe.page.get_by_role("link", name="bastion.example").click()
     unfold(zoe, "Suspend")
     picture(zoe, "admin-5-suspend")
     zoe.page.get_by_label("Also end its open logins").check()
     zoe.press("Suspend")
-    zoe.sees("bastion.example is suspended: no new logins by phone. 1 login or request has ended.")
+    zoe.sees("Nobody can log in there by phone. 1 login or request has ended.")
     picture(zoe, "admin-6-suspended")
     assert terminal.finish() != 0
     assert fleet.sandbox.wait_for_end(request).ended_by is not None

@@ -51,7 +51,7 @@ POSTS = (
 )
 PAGE = """
 {% extends "base.html" %}
-{% block title %}Mine{% endblock %}
+{% block title %}My account{% endblock %}
 {% block main %}<h1>Hello {{ visit.person }}</h1>
 {% for name in offers %}{{ offer(name, person=person) }}{% endfor %}{% endblock %}
 """
@@ -149,7 +149,7 @@ def test_no_page_of_the_portal_links_elsewhere(portal: RunningPortal) -> None:
 def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: RunningGateway) -> None:
     iris = signed_in("iris")
     form = {"person": "alice", "seconds": "3600", "reason": "ticket 17", "services": "sshd", "once": "0" * 16}
-    assert "These logins now need no phone." in iris.act("bypass", touch=True, **form).words
+    assert "alice can log in without the phone until" in iris.act("bypass", touch=True, **form).words
     form["once"] = "1" * 16
     assert iris.authenticator is not None
     options = iris.ask("/act/bypass/challenge", form)["options"]
@@ -164,7 +164,7 @@ def test_an_act_with_a_touch_over_just_this_form(signed_in: SignIn, server: Runn
     another = {**form, "once": "3" * 16}
     assert iris.post("/act/bypass", another).status == 403, "there is no touch"
     codes = {"person": "alice", "once": "4" * 16}
-    assert "They are shown only now." in iris.act("recovery_new", touch=True, **codes).words
+    assert "The codes are shown only now." in iris.act("recovery_new", touch=True, **codes).words
     repeated = iris.post("/act/recovery_new", codes)
     assert ("The result was shown only once." in repeated.words, "<li><code>" in repeated.text) == (
         True,
@@ -182,7 +182,7 @@ def test_after_a_restart_of_the_gateway_an_act_is_not_done_again_and_its_outcome
             alice = Visitor(portal, with_passkey(acts, "alice"))
             alice.sign_in()
             form = {"person": "alice", "once": "5" * 16}
-            assert "0 logins have ended" in alice.post("/act/session_end", form).words
+            assert "No logins have ended" in alice.post("/act/session_end", form).words
         with RunningActs(acts_settings, tmp_path):
             again = alice.post("/act/session_end", form)
     assert (again.status, says(again, "The outcome is not known")) == (503, True)

@@ -13,10 +13,11 @@ from urllib.parse import quote
 import pytest
 
 from pam_iampass.portal.calls import HOW_TO_USE_CODES
-from pam_iampass.portal.offers import OFFERS, done
+from pam_iampass.portal.offers import OFFERS, REQUEST, outcome
 from pam_iampass.portal.pages import Row, tree
 from pam_iampass.portal.plot import plot
-from pam_iampass.portal.shown import browser, duration
+from pam_iampass.portal.shown import browser, duration, moment
+from pam_iampass.portal.shown import name as name_of
 from pam_iampass.portal.words import OUTCOMES
 from tests.support.portal_rows import HOST, NEW, ROWS, example_result, login, ringing
 from tests.support.scripted_gateway import ScriptedGateway, Shown
@@ -27,7 +28,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "helpdesk": ("helpdesk",),
     "admin": ("admin",),
 }
-PAGES = ("/", "/people", "/people/bob", "/access", "/now", "/hosts", f"/hosts/{HOST}", "/log")
+PAGES = ("/", "/people", "/people/bob", "/access", "/logins", "/hosts", f"/hosts/{HOST}", "/log")
 _OWN = {"session_not_me", "session_end", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
         "passkey_add", "passkey_remove", "sign_in_end"}  # fmt: skip
 _OF_OTHERS = {"session_end", "phone_verify", "phone_lost", "phone_new", "recovery_new", "recovery_revoke",
@@ -53,14 +54,14 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
     gateway.roles = ROLES[role]
     mine = gateway.get("/")
     assert mine.offers == _OWN
-    pages = [link for link in dict.fromkeys(mine.links) if link in ("/people", "/now", "/hosts", "/log")]
+    pages = [link for link in dict.fromkeys(mine.links) if link in ("/people", "/logins", "/hosts", "/log")]
     assert (
         pages
         == {
             "person": ["/log"],
             "auditor": ["/people", "/hosts", "/log"],
-            "helpdesk": ["/people", "/now", "/log"],
-            "admin": ["/people", "/now", "/hosts", "/log"],
+            "helpdesk": ["/people", "/logins", "/log"],
+            "admin": ["/people", "/logins", "/hosts", "/log"],
         }[role]
     )
     gateway.rows["sessions"] = [login("1", user="bob")]
@@ -75,7 +76,7 @@ def test_each_role_has_its_pages_and_is_offered_what_it_may_do(gateway: Scripted
         if role == "admin"
         else not waiting & {"host_admit"}
     )
-    assert not gateway.get("/people/alice").offers - {"session_end"}, "the rest is on Mine"
+    assert not gateway.get("/people/alice").offers - {"session_end"}, "the rest is on My account"
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -88,7 +89,7 @@ def test_the_access_review_is_a_page_and_a_table_for_auditors_and_admins(
     shown = gateway.get("/access")
     assert "/hosts?group=servers&status=suspended" in shown.links
     assert "/people/mallory" not in shown.links, "nobody has this page"
-    assert "no 1 host of servers in staff; off" in shown.words
+    assert "may not log in 1 host of servers in staff; off" in shown.words
     lines = gateway.get("/access.csv").text.splitlines()
     assert lines[1:] == [
         "mallory,tampered,,,,0,no,was not written",
@@ -105,7 +106,7 @@ def test_a_help_desk_is_offered_nothing_for_people_whom_it_does_not_help(gateway
     bob = gateway.get("/people/bob")
     assert (bob.offers, "The help desk cannot help this person" in bob.words) == (set(), True)
     gateway.rows["sessions"] = [login("1"), *bobs]
-    given = gateway.get("/now").all("input", "value")
+    given = gateway.get("/logins").all("input", "value")
     assert (given.count("1"), given.count("2")) == (2, 0), "two acts for alice's own login"
 
 
@@ -236,7 +237,7 @@ def test_an_empty_part_says_so(gateway: ScriptedGateway, role: str) -> None:
         "/people?search=x": (
             "You cannot help a person with this name" if role == "helpdesk" else "No person found"
         ),
-        "/now": "No open login",
+        "/logins": "No open login",
         "/hosts": "No host has joined",
         "/hosts?search=x": "No host found",
         "/log": "No record",
@@ -382,7 +383,7 @@ def test_what_cannot_be_searched_for_is_said_on_the_page(gateway: ScriptedGatewa
     shown = gateway.get("/people?search=%2F")
     assert (shown.status, "search is wrong" in shown.words) == (200, True)
     assert shown.all("input", "aria-describedby") == ["problem"]
-    assert "search is wrong" in gateway.get("/now?search=%2F").words
+    assert "search is wrong" in gateway.get("/logins?search=%2F").words
 
 
 def test_what_asks_is_answered_once_it_has_changed_and_only_new_requests_are_announced(
@@ -434,7 +435,7 @@ def test_what_a_page_asks_for_by_itself_keeps_no_sign_in_from_ending(
 
 
 @pytest.mark.parametrize(
-    "path", ["/now", "/now?search=bob", "/people/bob", f"/hosts/{HOST}", "/log", "/log?within=day"]
+    "path", ["/logins", "/logins?search=bob", "/people/bob", f"/hosts/{HOST}", "/log", "/log?within=day"]
 )
 def test_pages_about_what_happens_now_renew_their_parts_also_those_that_are_empty(
     gateway: ScriptedGateway, path: str
@@ -504,12 +505,12 @@ def test_the_number_of_requests_is_in_the_title_and_the_icon_says_that_there_are
     over = {**ringing("r3"), "status": "denied", "seconds_left": 9}
     gateway.rings = [ringing(), ringing("r2", status="waits"), over]
     mine = gateway.get("/")
-    assert mine.words.startswith("(2) Mine · IAMPASS")
+    assert mine.words.startswith("(2) My account · IAMPASS")
     (shown, quiet, asks) = (mine.all("link", name)[0] for name in ("href", "data-quiet", "data-asks"))
     assert (shown == asks, asks != quiet) == (True, True)
     gateway.rings = ()
     mine = gateway.get("/")
-    assert mine.words.startswith("Mine · IAMPASS")
+    assert mine.words.startswith("My account · IAMPASS")
     assert mine.all("link", "href")[0] == quiet
 
 
@@ -549,7 +550,7 @@ def test_what_a_help_desk_asks_can_only_be_denied_on_the_phone(gateway: Scripted
     assert "session_not_me" not in mine.offers
     gateway.roles, gateway.rows["sessions"] = ("helpdesk",), [{**login("1", status="asked"), **asked}]
     assert gateway.get("/people/alice").offers == set()
-    assert "session_not_me" not in gateway.get("/now").offers
+    assert "session_not_me" not in gateway.get("/logins").offers
     gateway.rings = [{**ringing(), "host": "(gateway)", "service": "portal", "purpose": "a further passkey"}]
     assert "The portal by root from 203.0.113.7: a further passkey" in gateway.get("/").words
     assert "session_not_me" in gateway.get("/").offers
@@ -636,7 +637,13 @@ def test_what_has_come_of_each_act_is_shown(gateway: ScriptedGateway, name: str)
     gateway.roles = ("admin",)
     gateway.result = example_result(OFFERS[name].result)
     shown = gateway.act(name, person="bob", host=HOST, seconds="900")
-    assert (shown.status, done(OFFERS[name], gateway.result, {"host": HOST}) in shown.words) == (200, True)
+    offer, given = OFFERS[name], {"person": "bob", "host": HOST}
+    said = outcome(offer, gateway.result, given, is_own=False, name=name_of, moment=moment)
+    assert shown.status == 200
+    if offer.answer is None:
+        assert shown.words.startswith(f"{said.title} · IAMPASS")
+        assert " ".join(said.heading.striptags().split()) in shown.words
+    assert said.then in shown.words
 
 
 @pytest.mark.parametrize(
@@ -705,7 +712,7 @@ def _is_hidden(id: str, shown: Shown) -> bool:
 
 def test_no_two_things_are_read_as_one(gateway: ScriptedGateway) -> None:
     gateway.roles = ("admin",)
-    assert "waits for admission · slowed down" in gateway.get("/hosts").words
+    assert "waits for admission , slowed down" in gateway.get("/hosts").words
     plot = gateway.get("/log").words
     assert ("1 denied up to" in plot, "highest bar: 6 now" in plot) == (False, True)
 
@@ -753,8 +760,8 @@ def test_what_the_portal_itself_asks_for_has_words(gateway: ScriptedGateway) -> 
 
 def test_the_logins_of_now_say_of_when_they_are_and_are_looked_at_again(gateway: ScriptedGateway) -> None:
     gateway.roles = ("helpdesk",)
-    shown = gateway.get("/now?search=bob")
-    assert "/now?search=bob" in shown.links
+    shown = gateway.get("/logins?search=bob")
+    assert "/logins?search=bob" in shown.links
     assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\s?: look again", shown.words)
 
 
@@ -783,7 +790,7 @@ def test_a_second_person_is_told_whose_login_it_is_and_declines_it_without_sayin
     assert f"bob on {HOST} Second person: you" in mine.words
     assert ("session_decline" in mine.offers, "session_not_me" in mine.offers) == (True, False)
     gateway.roles = ("helpdesk",)
-    assert f"bob on {HOST} Second person: alice" in gateway.get("/now").words.replace("you", "alice")
+    assert f"bob on {HOST} Second person: alice" in gateway.get("/logins").words.replace("you", "alice")
 
 
 def test_sessions_are_shown_below_those_that_let_them_in_up_to_a_depth() -> None:

@@ -146,7 +146,9 @@ class ScriptedGateway:
         self.asked.append((sent["view"], sent["filter"]))
         if sent["by_itself"]:
             self.by_themselves.append(sent["view"])
-        return web.json_response({"rows": [*self.rows.get(sent["view"], ())], "more": False})
+        rows, kinds = self.rows.get(sent["view"], ()), sent["filter"].get("kinds")
+        found = [row for row in rows if kinds is None or row["kind"] in kinds]
+        return web.json_response({"rows": found, "more": False})
 
     @property
     def seen(self) -> str:

@@ -296,7 +296,7 @@ def use_portal(fleet: Fleet) -> None:
     terminal = fleet.hosts["web1.example"].login("alice", options=("RequestTTY=force",), timeout=SECONDS)
     session = _waiting(sandbox, before)
     asks = re.search(r"web1\.example sshd from [\d.]+", alice.get("/").words)
-    _at_portal("alice", "Mine, Requests on your phone:", asks[0] if asks else "nothing")
+    _at_portal("alice", "My account, Your phone is ringing for:", asks[0] if asks else "nothing")
     sandbox.approve(session)
     terminal.expect_exact("web1$ ")
     shown = len(terminal.lines)
@@ -308,8 +308,8 @@ def use_portal(fleet: Fleet) -> None:
     found = re.search(r'action="/act/session_end".*?name="session" value="([^"]+)"', page, re.DOTALL)
     assert found is not None, page
     done = alice.act("session_end", person="alice", session=found[1]).words
-    said = re.search(r"\d+ logins? ha(s|ve) ended\.", done)
-    _at_portal("alice", "Mine, Your logins, web1.example, «End»:", said[0] if said else done)
+    said = re.search(r"\d+ logins? ha(s|ve) ended", done)
+    _at_portal("alice", "My account, Your logins, web1.example, «End»:", said[0] if said else done)
     status = terminal.finish()
     indented([*terminal.lines[shown:], f"(the login has ended with status {status})"], "|")
     listed = fleet.gateway("session", "list", "alice")

@@ -11,10 +11,12 @@ pytest.importorskip("aiohttp")
 pytest.importorskip("jinja2")
 pytest.importorskip("psycopg")
 
+from markupsafe import Markup, escape
+
 from pam_iampass.fleet.act import Declaration
 from pam_iampass.gateway.acts import ACTS
 from pam_iampass.gateway.acts.act import requested
-from pam_iampass.portal.offers import OFFERS, Unreadable, read, sentence
+from pam_iampass.portal.offers import OFFERS, REQUEST, Unreadable, outcome, read, sentence
 from tests.support.portal_rows import example_result
 
 ID = "5f0c1f6e-0f6a-4d8e-9d43-5d4b3c0c2b11"
@@ -71,8 +73,42 @@ def sentences(offer: Declaration) -> list[str]:
 @pytest.mark.parametrize("name", OFFERS)
 def test_each_role_reads_a_sentence_before_and_after(name: str) -> None:
     offer = OFFERS[name]
-    for said in (*sentences(offer), offer.done(example_result(offer.result))):
-        assert said.strip().endswith("."), said
+    result = example_result(offer.result)
+    for said in (*sentences(offer), offer.then(result)):
+        assert said == "" or said.endswith("."), said
+    for is_own in (True, False):
+        given = {"person": "ann{0}", "host": "web-1"}
+        shown = outcome(offer, result, given, is_own=is_own, name=escape, moment=lambda _: Markup("18:00"))
+        assert shown.title != offer.label
+        assert bool(shown.title) == (offer.answer is None)
+        assert not shown.title.endswith("."), "it is a title"
+        assert shown.then == "" or shown.then.endswith(".")
+
+
+def test_the_title_of_a_result_says_who_can_do_what_until_when_and_where() -> None:
+    offer, result = OFFERS["bypass"], {"ends_at": "2026-12-03T19:00:00+01:00"}
+    given = {"person": "b<ob", "hosts": ["web1"], "groups": ["db"], "services": ["sshd"]}
+    shown = outcome(offer, result, given, is_own=False, name=escape, moment=lambda time: Markup(f"<time>{time}</time>"))
+    where = "on web1, hosts of db through sshd"
+    assert shown.title == f"b<ob can log in without the phone until 2026-12-03 18:00 UTC {where}"
+    assert shown.heading == (
+        f"b&lt;ob can log in without the phone until <time>2026-12-03T19:00:00+01:00</time> {where}"
+    )
+    ended = {"ended": 1, "errors": 0}
+    of = {"person": "bob", "session": "1"}
+    said = {
+        (act, is_own, what): outcome(
+            OFFERS[act], ended, {**of, REQUEST: what}, is_own=is_own, name=escape, moment=escape
+        ).title
+        for act, is_own, what in (
+            ("session_end", True, ""), ("session_end", False, "yes"), ("session_not_me", True, "yes")
+        )
+    }
+    assert [*said.values()] == [
+        "1 login has ended",
+        "1 request of bob has ended",
+        "The request has ended, and your administrators get an alert",
+    ]
 
 
 def test_a_number_that_cannot_be_chosen_is_refused() -> None:
