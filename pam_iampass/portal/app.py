@@ -52,6 +52,8 @@ open their links at once."""
 _STRANGERS_LATE = BOUNDS.of_one_address - _STRANGERS_AT_ONCE - _STRANGERS_WAIT
 """Calls of strangers of one address that are refused late. Behind a proxy, they leave connections for other addresses.
 """
+_LISTS = {"/": "My account", "/hosts": "Hosts", "/people": "People"}
+"""Pages from which others are reached, and their names."""
 _HERE = Path(__file__).parent
 _HTMX = Path("/usr/share/javascript/htmx/htmx.min.js")
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -209,18 +211,20 @@ def _detail_of(error: GatewayError) -> str:
 async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.Response:
     """A page, or for a script an object, that says why nothing was done."""
     if request.headers.get("Accept") == "application/json":
-        says = " ".join(filter(None, (words.says, detail)))
+        says = " ".join(filter(None, (f"{words.title}.", words.says, detail)))
         return web.json_response({"says": says, "status": words.status}, status=words.status)
     if asks_by_itself(request):  # the whole page then says it
         return web.Response(
             status=words.status, headers={"HX-Refresh": "true"} if words.status == 401 else {}
         )
-    back = local_address(request.path_qs) if request.method == "GET" else await _back(request, words)
+    is_look = request.method == "GET"
+    back = local_address(request.path_qs) if is_look else await _back(request, words)
     has_sign_in = cookie_of(request, sign_in.SIGN_IN) != ""
     if words.status == 401:
         request.pop(VISIT, None)
-        was_signed_in = request.method == "POST" or has_sign_in
-        return sign_in.sign_in_page(request, back, words.says if was_signed_in else "", 401)
+        if is_look and not has_sign_in:
+            return sign_in.sign_in_page(request, back, status=401)
+        return sign_in.sign_in_page(request, back, words.title, words.says, 401)
     return page(
         request,
         "refusal.html",
@@ -228,9 +232,19 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         says=words.says,
         detail=detail,
         back=back,
+        next=_next(back, words) if is_look else (back, "Go back"),
         may_sign_in=words.status == 429 and has_sign_in,
         status=words.status,
     )
+
+
+def _next(address: str, words: Words) -> tuple[str, str]:
+    """Where a reader goes on who could not see this page, and the text of the link."""
+    if words.status in (429, 500, 503):
+        return address, "Try again"
+    above = address.partition("?")[0].rpartition("/")[0]
+    found = above if above in _LISTS else "/"
+    return found, f"Go to {_LISTS[found]}"
 
 
 async def _back(request: web.Request, words: Words) -> str:

@@ -67,9 +67,11 @@ async def visit_of(request: web.Request) -> Visit:
     return Visit(shown.person, roles, token, remote, shown.confirmed, shown.id, gateway, by_itself)
 
 
-def sign_in_page(request: web.Request, to: str, says: str = "", status: int = 200) -> web.Response:
+def sign_in_page(
+    request: web.Request, to: str, title: str = "Sign in", says: str = "", status: int = 200
+) -> web.Response:
     """The page on which people sign in; then they are sent to `to`."""
-    return page(request, "sign_in.html", to=local_address(to), says=says, status=status)
+    return page(request, "sign_in.html", to=local_address(to), title=title, says=says, status=status)
 
 
 async def show_sign_in(request: web.Request) -> web.Response:
@@ -97,18 +99,16 @@ async def sign_in(request: web.Request) -> web.Response:
 
 async def sign_out(request: web.Request) -> web.Response:
     """End this sign-in. The browser forgets it in any case."""
-    says = "You are signed out."
+    title, says = "You are signed out", ""
     try:
         visit = await visit_of(request)
         parameters = {"person": visit.person, "sign_in": visit.sign_in}
         await visit.call(DoAct(visit.token, "sign_in_end", parameters, secrets.token_hex(8), visit.remote))
     except GatewayError as error:
         if error.code != "NOT_SIGNED_IN":
-            says = (
-                "This browser has removed your sign-in, but the gateway could not end it. It ends after 30 minutes "
-                "without use."
-            )
-    response = sign_in_page(request, "/", says)
+            title = "This browser has removed your sign-in"
+            says = "The gateway could not end your sign-in. It ends after 30 minutes without use."
+    response = sign_in_page(request, "/", title, says)
     response.del_cookie(SIGN_IN, **_COOKIE)
     return response
 

@@ -72,8 +72,8 @@ WORDS: Mapping[str, Words] = {
     "NOT_SIGNED_IN": Words(
         401,
         "Your sign-in has ended",
-        "Your sign-in has ended, and nothing was changed. A sign-in ends after 30 minutes without use, after 8 hours, "
-        "and when your phone is reported lost or your passkey is replaced.",
+        "Nothing was changed. A sign-in ends after 30 minutes without use, after 8 hours, and when your phone is "
+        "reported lost or your passkey is replaced.",
     ),
     "WRONG_ORIGIN": Words(403, "Nothing was changed", "This request did not come from a page of the portal."),
     "NOT_FOUND": Words(404, "This page does not exist", "The address is wrong, or the page was removed."),

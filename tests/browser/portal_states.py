@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
-from dataclasses import dataclass, field
+
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -46,6 +46,8 @@ class State:
     rows: Mapping[str, Any] = field(default_factory=dict)
     """The rows of views that differ from ROWS."""
     rings: tuple[Mapping[str, Any], ...] = ()
+    later: tuple[Mapping[str, Any], ...] = ()
+    """The requests that ask once the page is there."""
     act: str = ""
     """The act whose result is shown."""
     form: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +80,9 @@ STATES: Mapping[str, State] = {
     ),
     "account-waiting-request": State(rings=(ringing(status="waits"),), rows={"sessions": ()}),
     "account-ended-request": State(
-        rings=({**ringing(), "status": "denied", "seconds_left": 9},), rows={"sessions": ()}
+        rings=(ringing(), ringing("r2", host=LONG_HOST)),
+        later=({**ringing(), "status": "denied", "seconds_left": 60}, ringing("r2", host=LONG_HOST)),
+        rows={"sessions": ()},
     ),
     "account-ten-logins": State(rows={"sessions": [login(str(number)) for number in range(10)]}, roles=()),
     "account-lost-phone": State(
@@ -182,6 +186,9 @@ def show(gateway: ScriptedGateway, state: State, page: Page) -> None:
     else:
         page.goto(gateway.url + state.path)
     page.get_by_text("checking").wait_for(state="detached")
+    if state.later:
+        gateway.ring(*state.later)
+        page.locator(".over").wait_for()
     if state.unfolds:
         page.evaluate("() => document.querySelectorAll('details').forEach((each) => (each.open = true))")
 

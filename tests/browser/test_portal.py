@@ -220,7 +220,7 @@ def test_a_link_a_passkey_and_an_act_with_touch_and_phone(
     alice.open("/")
     assert alice.page.evaluate("() => localStorage.length + sessionStorage.length") == 0
     alice.press("Sign out")
-    alice.sees("You are signed out.")
+    alice.sees("You are signed out")
     assert alice.context.cookies() == []
 
 
@@ -239,7 +239,7 @@ def test_a_further_passkey_is_approved_by_phone_and_passkey(
     session.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": key})  # or it would answer first
     sandbox.approve("token-of-alice")
     alice.press("Continue")
-    alice.sees("You can now sign in with the new passkey.")
+    alice.sees("You can now sign in with the new passkey")
 
 
 def test_a_link_needs_no_phone_once_that_is_reported_lost(
@@ -308,7 +308,7 @@ def test_two_tabs_sign_in_and_one_signs_out(
     two.open("/")
     two.sees("Hello alice")
     one.press("Sign out")
-    one.sees("You are signed out.")
+    one.sees("You are signed out")
     two.press("Report the phone lost")
     two.sees("Your sign-in has ended")
 
@@ -328,7 +328,7 @@ def test_without_scripts_everything_works_that_needs_no_passkey(
     plain.sees("Your confirmation is not valid")
     plain.open("/")
     plain.press("Sign out")
-    plain.sees("You are signed out.")
+    plain.sees("You are signed out")
 
 
 @pytest.fixture

@@ -392,7 +392,7 @@ def test_where_a_sign_in_has_ended_there_is_a_link_to_sign_in_again(
     page.context.clear_cookies()
     page.get_by_role("button", name="Suspend").click()
     page.get_by_role("link", name="Sign in again").click()
-    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("button", name="Sign in with a passkey")).to_be_visible()
     expect(page.locator("[name=to]")).to_have_value(f"/hosts/{HOST}")
 
 

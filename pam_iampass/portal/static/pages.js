@@ -16,7 +16,7 @@ function showTimes(within) {
     const time = new Date(element.dateTime);
     const isToday = time.toDateString() === now.toDateString();
     const isNear = Math.abs(now - time) < 300 * 86400e3;
-    const isOfSheet = element.closest(".sheet");
+    const isOfSheet = element.closest(".sheet") && !element.closest("h1");
     const { short, long, old } = "exact" in element.dataset ? SECONDS : MINUTES;
     element.textContent = (isOfSheet ? ON_PAPER : isToday ? short : isNear ? long : old).format(time);
     element.title = time.toLocaleString([], { dateStyle: "full", timeStyle: "long" });
