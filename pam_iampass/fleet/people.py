@@ -77,8 +77,10 @@ class ReturnPerson(_Described):
     says="{person} can log in without the phone for this time. The password or the key is still required. The reason "
     "is in the record.",
     done=lambda _: "{person} can log in without the phone until {until} {where}",
-    then=lambda _: "The password or the key is still required. To end this earlier, use «Require the phone again» on the "
-    "page of {person}.",
+    then=lambda _: (
+        "The password or the key is still required. To end this earlier, use «Require the phone again» on the page of "
+        "{person}."
+    ),
     weakens=True,
 )
 @dataclass(frozen=True)

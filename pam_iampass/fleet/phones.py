@@ -106,7 +106,9 @@ class EnrollPhone(OfPerson[Link]):
     own="IAMPASS makes a link that registers your next phone and replaces this one. If you still have a phone, first "
     "approve on it.",
     done=lambda result: (
-        "{Who} can register a phone with this link" if result["url"] else "IAMPASS sent {who} the link for a phone"
+        "{Who} can register a phone with this link"
+        if result["url"]
+        else "IAMPASS sent {who} the link for a phone"
     ),
     then=lambda result: (
         "The link is shown only now."

@@ -10,13 +10,15 @@ from typing import Annotated, Any, Callable, TypedDict
 from pam_iampass.fleet.act import ADMIN, HELPDESK, SELF, Declared, OfPerson, act, flag, text
 from pam_iampass.fleet.names import host_name_error, id_error, person_name_error
 from pam_iampass.fleet.reasons import REASONS
-from pam_iampass.fleet.results import Ended, Verified, number_of
+from pam_iampass.fleet.results import Ended, Verified
 from pam_iampass.fleet.view import ToHelpers, ToSelf, View
 
 
 def _ended(result: Mapping[str, Any]) -> str:
     number = result["ended"]
-    return f"{number or 'No'} {{it}}{'' if number == 1 else 's'}{{of}} {'has' if number == 1 else 'have'} ended"
+    return (
+        f"{number or 'No'} {{it}}{'' if number == 1 else 's'}{{of}} {'has' if number == 1 else 'have'} ended"
+    )
 
 
 def _later(result: Mapping[str, Any]) -> str:

@@ -381,7 +381,9 @@ async def open_logins(request: web.Request, visit: Visit) -> web.Response:
     found = await _view(visit, "sessions", search=request.query.get("search", ""))
     moment = datetime.now(timezone.utc)
     logins = tree(found.rows)
-    return _page(request, "open_logins.html", logins=logins, more=found.more, problem=found.problem, time=moment)
+    return _page(
+        request, "open_logins.html", logins=logins, more=found.more, problem=found.problem, time=moment
+    )
 
 
 async def hosts(request: web.Request, visit: Visit) -> web.Response:

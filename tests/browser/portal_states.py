@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
@@ -59,7 +58,9 @@ class State:
 
 
 def _result(act: str, result: Mapping[str, Any], **form: str) -> State:
-    return State(act=act, form={"person": "bob", "back": "/people/bob", **form}, result=result, roles=HELPDESK)
+    return State(
+        act=act, form={"person": "bob", "back": "/people/bob", **form}, result=result, roles=HELPDESK
+    )
 
 
 _ENDED = {"ended": 1, "errors": 0}
@@ -86,8 +87,13 @@ STATES: Mapping[str, State] = {
     ),
     "account-ten-logins": State(rows={"sessions": [login(str(number)) for number in range(10)]}, roles=()),
     "account-lost-phone": State(
-        rows={"mine": [_LOST], "phone": [{"user": "alice", "phone": "lost", "lost_at": _LOST["phone_lost_at"]}],
-              "sessions": (), "bypasses": ()}, roles=()
+        rows={
+            "mine": [_LOST],
+            "phone": [{"user": "alice", "phone": "lost", "lost_at": _LOST["phone_lost_at"]}],
+            "sessions": (),
+            "bypasses": (),
+        },
+        roles=(),
     ),
     "account-unfolded": State(rings=(ringing(),), unfolds=True),
     "people": State("/people"),
@@ -95,8 +101,14 @@ STATES: Mapping[str, State] = {
     "person": State("/people/bob", HELPDESK),
     "person-unfolded": State("/people/bob", HELPDESK, unfolds=True),
     "person-verified": State(
-        "/people/bob", HELPDESK, {"people": [{**_BOB, "caller_verified": ROWS["people"][0]["changed_at"]}],
-                                  "denials": (), "bypasses": ()}, unfolds=True
+        "/people/bob",
+        HELPDESK,
+        {
+            "people": [{**_BOB, "caller_verified": ROWS["people"][0]["changed_at"]}],
+            "denials": (),
+            "bypasses": (),
+        },
+        unfolds=True,
     ),
     "person-auditor": State("/people/bob", ("auditor",)),
     "person-not-helped": State("/people/bob", HELPDESK, {"people": [{**_BOB, "is_helped": False}]}),
@@ -115,10 +127,12 @@ STATES: Mapping[str, State] = {
     "logins": State("/logins"),
     "logins-ten": State(
         "/logins",
-        rows={"sessions": [
-            login(str(number), user=("alice", LONG_NAME)[number % 2], host=(HOST, LONG_HOST)[number % 2])
-            for number in range(10)
-        ]},
+        rows={
+            "sessions": [
+                login(str(number), user=("alice", LONG_NAME)[number % 2], host=(HOST, LONG_HOST)[number % 2])
+                for number in range(10)
+            ]
+        },
     ),
     "logins-unfolded": State("/logins", unfolds=True),
     "logins-empty": State("/logins", rows={"sessions": ()}),
@@ -147,7 +161,9 @@ STATES: Mapping[str, State] = {
     "result-no-answer": _result("phone_verify", {"answer": "over", "reason": ""}),
     "result-ended": _result("session_end", _ENDED, session="1"),
     "result-not-me": replace(_result("session_not_me", _ENDED, person="alice", session="1", back="/")),
-    "result-code-for-lost-phone": _result("code_for_lost_phone", {"codes": _CODES[:1]}, person="alice", back="/"),
+    "result-code-for-lost-phone": _result(
+        "code_for_lost_phone", {"codes": _CODES[:1]}, person="alice", back="/"
+    ),
     "result-suspended": _result("host_suspend", _ENDED, host=LONG_HOST, person="", back="/hosts"),
     "result-admitted": _result("host_admit", {"status": "active"}, host=NEW, person="", back="/hosts"),
     "error-no-page": State("/hosts/none.example.com"),
@@ -169,7 +185,7 @@ def show(gateway: ScriptedGateway, state: State, page: Page) -> None:
     if state.is_signed_in:
         cookie = {"name": SIGN_IN, "value": TOKEN, "domain": "localhost", "path": "/", "secure": True,
                   "httpOnly": True, "sameSite": "Lax"}  # fmt: skip
-        page.context.add_cookies([cookie])  # type: ignore[list-item]  # a TypedDict
+        page.context.add_cookies([cookie])
     else:
         page.context.clear_cookies()
     if state.act:

@@ -206,9 +206,7 @@ def test_a_new_request_is_announced_and_takes_no_focus(gateway: ScriptedGateway,
     expect(page.locator(".request")).to_have_count(1)
     gateway.result = {"ended": 1, "errors": 0}
     page.get_by_role("button", name="That is not me").first.click()
-    expect(
-        page.get_by_text("The request has ended, and your administrators get an alert")
-    ).to_be_visible()
+    expect(page.get_by_text("The request has ended, and your administrators get an alert")).to_be_visible()
     assert ("session_not_me", {"person": "alice", "session": "r3"}) in gateway.asked
 
 
@@ -373,6 +371,36 @@ def test_requests_are_counted_in_the_title_also_in_a_tab_in_the_background(
         page.evaluate("() => htmx.trigger('#rings', 'load')")
     expect(page).to_have_title("(2) My account · IAMPASS")
     expect(icon).to_have_attribute("href", icon.get_attribute("data-asks") or "")
+
+
+def test_the_link_to_verify_a_caller_unfolds_what_does_so(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    page = opened(open_page, gateway, "/people/bob")
+    page.locator("summary", has_text="Allow logins without the phone").click()
+    page.locator("#verify-for-bypass").click()
+    expect(page.locator("#phone_verify-of-all summary")).to_be_focused()
+    expect(page.get_by_role("button", name="Ring to verify a caller")).to_be_visible()
+
+
+def test_a_phone_that_cannot_be_looked_up_is_not_looked_up_for_ever(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.errors = {"phone": "IAMPASS_AWAY"}
+    page = opened(open_page, gateway, "/people/bob", may_lose=True)
+    expect(page.locator("#phone")).to_have_text("not known now")
+
+
+def test_the_filter_of_the_log_is_folded_on_a_small_screen_unless_it_is_in_use(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    page = opened(open_page, gateway, "/log", viewport=SMALL)
+    expect(page.get_by_label("Outcome")).to_be_hidden()
+    page.locator("summary", has_text="Filter").click()
+    expect(page.get_by_label("Outcome")).to_be_visible()
+    page.goto(f"{gateway.url}/log?outcome=denied")
+    expect(page.get_by_label("Outcome")).to_be_visible()
+    expect(opened(open_page, gateway, "/log").get_by_label("Outcome")).to_be_visible()
 
 
 def test_an_id_is_copied(gateway: ScriptedGateway, open_page: OpenPage) -> None:

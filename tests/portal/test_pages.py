@@ -687,6 +687,59 @@ def test_a_caller_who_approved_on_the_phone_is_marked_on_their_page_and_in_the_r
     assert f"; the caller {marked}" in gateway.get("/log").words
 
 
+def test_acts_that_weaken_security_are_marked_and_say_whether_the_caller_was_verified(
+    gateway: ScriptedGateway,
+) -> None:
+    gateway.roles = ("helpdesk",)
+    weaken = {"phone_new", "recovery_new", "bypass", "throttle_clear", "person_link"}
+    unverified, verified = "You have not verified this caller.", "The caller approved on the phone at"
+    shown = gateway.get("/people/bob")
+    assert (shown.words.count(unverified), verified in shown.words) == (len(weaken), False)
+    assert shown.words.count("weakens security") == len(weaken)
+    assert shown.links.count("#phone_verify-of-all") == len(weaken)
+    (renewed,) = shown.all("div", "hx-select-oob")
+    assert {f"#caller-of-{name}" for name in weaken} <= {*renewed.split(",")}, "a mark runs out meanwhile"
+    gateway.rows["people"] = [
+        {**row, "caller_verified": "2026-12-03T10:31:05+00:00"} for row in ROWS["people"]
+    ]
+    said = gateway.get("/people/bob").words
+    assert (unverified in said, said.count(f"{verified} 2026-12-03 10:31 UTC.")) == (False, len(weaken))
+    assert "weakens security" not in gateway.get("/").words, "what people do for themselves"
+    gateway.roles = ("admin",)
+    host = gateway.get(f"/hosts/{NEW}")
+    assert "Resume weakens security" in host.words
+    assert unverified not in host.words, "nobody calls about a host"
+
+
+def test_a_request_is_cancelled_and_a_login_is_ended(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("helpdesk",)
+    gateway.rows["sessions"] = [login("1", user="bob", status="waits")]
+    shown = gateway.get("/people/bob")
+    assert "Cancel this request" in shown.words
+    assert "End this login" not in shown.words
+    assert shown.all("input", "name").count(REQUEST) == 1
+    gateway.result = {"ended": 1, "errors": 0}
+    ended = gateway.act("session_end", person="bob", session="1", **{REQUEST: "yes"})
+    assert ended.words.startswith("1 request of bob has ended")
+    assert REQUEST not in gateway.asked[-1][1], "it is for the words alone"
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "link", "text"),
+    [
+        ("/people?search=x", "AWAY", "/people?search=x", "Try again"),
+        ("/people", "NOT_PERMITTED", "/", "Go to My account"),
+        ("/hosts/none.example.com", "", "/hosts", "Go to Hosts"),
+    ],
+)
+def test_a_page_that_cannot_be_shown_leads_on(
+    gateway: ScriptedGateway, path: str, error: str, link: str, text: str
+) -> None:
+    gateway.roles, gateway.errors = ("admin",), {"people": error} if error else {}
+    shown = gateway.get(path)
+    assert (link in shown.links, text in shown.words) == (True, True)
+
+
 @pytest.mark.parametrize(
     ("row", "says"),
     [

@@ -89,7 +89,11 @@ def paths_of(found: Mapping[str, Shown]) -> set[str]:
             {"/people/staffer", "/people/iris", f"/hosts/{HERE}", "/access"},
             {"/people/staffer": set(), f"/hosts/{HERE}": set()},
         ),
-        ("dora", {"/people/staffer", "/logins"}, {"/people/staffer": {"phone_verify", "bypass", "person_link"}}),
+        (
+            "dora",
+            {"/people/staffer", "/logins"},
+            {"/people/staffer": {"phone_verify", "bypass", "person_link"}},
+        ),
         (
             "iris",
             {"/people/staffer", "/people/sam", "/logins", "/hosts/name-of-h-bbbbbbbbbbbb"},

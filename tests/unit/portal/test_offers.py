@@ -88,7 +88,9 @@ def test_each_role_reads_a_sentence_before_and_after(name: str) -> None:
 def test_the_title_of_a_result_says_who_can_do_what_until_when_and_where() -> None:
     offer, result = OFFERS["bypass"], {"ends_at": "2026-12-03T19:00:00+01:00"}
     given = {"person": "b<ob", "hosts": ["web1"], "groups": ["db"], "services": ["sshd"]}
-    shown = outcome(offer, result, given, is_own=False, name=escape, moment=lambda time: Markup(f"<time>{time}</time>"))
+    shown = outcome(
+        offer, result, given, is_own=False, name=escape, moment=lambda time: Markup(f"<time>{time}</time>")
+    )
     where = "on web1, hosts of db through sshd"
     assert shown.title == f"b<ob can log in without the phone until 2026-12-03 18:00 UTC {where}"
     assert shown.heading == (
@@ -101,7 +103,9 @@ def test_the_title_of_a_result_says_who_can_do_what_until_when_and_where() -> No
             OFFERS[act], ended, {**of, REQUEST: what}, is_own=is_own, name=escape, moment=escape
         ).title
         for act, is_own, what in (
-            ("session_end", True, ""), ("session_end", False, "yes"), ("session_not_me", True, "yes")
+            ("session_end", True, ""),
+            ("session_end", False, "yes"),
+            ("session_not_me", True, "yes"),
         )
     }
     assert [*said.values()] == [
