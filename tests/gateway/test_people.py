@@ -14,7 +14,9 @@ from pam_iampass.gateway.base.connection import Connection
 from pam_iampass.gateway.base.database import Database
 from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.keys import KeyFile, Tampered
-from pam_iampass.gateway.base.statements import many
+from pam_iampass.gateway.base.statements import many, now, replace
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Host, HostStatus, Invite
 from pam_iampass.gateway.people import people
 from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 
@@ -63,6 +65,46 @@ def test_a_person_is_found_as_added_and_changed(both: str) -> None:
     for expected in (True, False):
         assert run(both, lambda g, c: people.remove(g, c, "bob")) is expected
     assert found(both, "bob") is None
+
+
+async def _change_person(gateway: Gateway, connection: Connection) -> None:
+    await people.change(gateway, connection, "alice", groups=("staff",))
+
+
+async def _change_host(gateway: Gateway, connection: Connection) -> None:
+    await hosts.change(gateway, connection, "h-1", status=HostStatus.SUSPENDED)
+
+
+async def _use_invite(gateway: Gateway, connection: Connection) -> None:
+    await hosts.use_invite(gateway, connection, "i-1")
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "change"),
+    [("person", "name", _change_person), ("host", "id", _change_host), ("invite", "id", _use_invite)],
+)
+def test_what_a_gateway_of_a_newer_release_has_written_stays_when_this_one_changes_the_row(
+    both: str, table: str, key: str, change: Callable[[Gateway, Connection], Awaitable[None]]
+) -> None:
+    async def write_newer_column(gateway: Gateway, connection: Connection) -> None:
+        moment = await now(connection)
+        await hosts.add_invite(gateway, connection, Invite("i-1", "secret", "web", 2, moment, moment))
+        host = Host("h-1", "web1", "web", "secret", None, HostStatus.ACTIVE, moment, "i-1")
+        await hosts.add(gateway, connection, host)
+        connection.later(f"ALTER TABLE {table} ADD COLUMN newer text".encode())
+        for row in await many(connection, f"SELECT * FROM {table}"):
+            values = {**gateway.keys.verified(table, row), "newer": "cost center 7"}
+            await replace(connection, table, key, gateway.keys.sealed(table, values))
+
+    async def read(gateway: Gateway, connection: Connection) -> list[object]:
+        rows = await many(connection, f"SELECT * FROM {table}")
+        return [gateway.keys.verified(table, row)["newer"] for row in rows]
+
+    run(both, write_newer_column)
+    before = run(both, lambda _, connection: many(connection, f"SELECT mac FROM {table}"))
+    run(both, change)
+    assert run(both, lambda _, connection: many(connection, f"SELECT mac FROM {table}")) != before
+    assert set(run(both, read)) == {"cost center 7"}
 
 
 def test_a_name_is_nobody_elses(both: str) -> None:

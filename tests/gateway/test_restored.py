@@ -88,7 +88,7 @@ def test_a_copy_of_yesterday_is_noticed_and_accepted_once_it_is_confirmed(
         async with gateway.database.transaction() as connection:
             at = await now(connection)
             invite = Invite("i-1", "secret", "servers", 1, at, at)
-            await hosts.write_invite(gateway, connection, invite, new=True)
+            await hosts.add_invite(gateway, connection, invite)
         await restored.look(gateway)
         assert not gateway.restored
 

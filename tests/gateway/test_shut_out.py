@@ -190,7 +190,7 @@ def test_the_invite_of_a_slowed_host_stays_and_other_hosts_that_joined_by_it_are
     bastion.change_host(THIRD, status=HostStatus.SUSPENDED)
     now = datetime.now(timezone.utc)
     invite = Invite("i-test", "secret", "servers", 5, now, now + timedelta(hours=1))
-    bastion.transaction(lambda gateway, connection: hosts.write_invite(gateway, connection, invite, new=True))
+    bastion.transaction(lambda gateway, connection: hosts.add_invite(gateway, connection, invite))
     for thief in THIEVES:
         assert cancels(bastion, sandbox, thief)
     assert bastion.rows("SELECT id, uses_left FROM invite") == [{"id": "i-test", "uses_left": 5}]

@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 import re
 import secrets
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import psycopg
@@ -76,7 +76,7 @@ async def invite(
         name=name,
         network=network,
     )
-    await hosts.write_invite(gateway, connection, invite, new=True)
+    await hosts.add_invite(gateway, connection, invite)
     connection.later("DELETE FROM invite WHERE expires_at < now() - interval '30 days'")
     fingerprint = certificates.fingerprint(gateway.settings.ca_file.read_bytes())
     return invite, f"{invite.id}.{invite.secret}.{fingerprint}"
@@ -220,7 +220,7 @@ async def _joined(
         invite=invite.id,
     )
     await hosts.add(gateway, connection, host)
-    await hosts.write_invite(gateway, connection, replace(invite, uses_left=invite.uses_left - 1))
+    await hosts.use_invite(gateway, connection, invite.id)
     fields = {"what": "host_joined", "remote": remote, "reason": f"group {host.group}", "invite": invite.id}
     await records.write(connection, Kind.ACT, host=host.name, **fields)
     return host

@@ -360,26 +360,27 @@ async def invites(gateway: Gateway, connection: Connection) -> list[Invite]:
     return found
 
 
-async def write_invite(
-    gateway: Gateway, connection: Connection, invite: Invite, *, new: bool = False
-) -> None:
-    """Write an invite: a new one, or in place of the one with its id."""
-    sealed = gateway.keys.sealed(
-        INVITES,
-        {
-            "id": invite.id,
-            "secret": gateway.keys.encrypt(invite.secret, INVITES, "secret", invite.id),
-            "name": invite.name,
-            "network": invite.network,
-            "group_name": invite.group,
-            "uses_left": invite.uses_left,
-            "made_at": invite.made_at,
-            "expires_at": invite.expires_at,
-        },
-    )
-    if new:
-        await insert(connection, INVITES, sealed)
-    else:
+async def add_invite(gateway: Gateway, connection: Connection, invite: Invite) -> None:
+    """Write a new invite."""
+    columns = {
+        "id": invite.id,
+        "secret": gateway.keys.encrypt(invite.secret, INVITES, "secret", invite.id),
+        "name": invite.name,
+        "network": invite.network,
+        "group_name": invite.group,
+        "uses_left": invite.uses_left,
+        "made_at": invite.made_at,
+        "expires_at": invite.expires_at,
+    }
+    await insert(connection, INVITES, gateway.keys.sealed(INVITES, columns))
+
+
+async def use_invite(gateway: Gateway, connection: Connection, id: str) -> None:
+    """Have one host fewer join with the invite that `find_invite` has locked. Raises Tampered."""
+    row = await one(connection, "SELECT * FROM invite WHERE id = %s", id)
+    if row is not None:
+        values = gateway.keys.verified(INVITES, row, id=id)
+        sealed = gateway.keys.sealed(INVITES, {**values, "uses_left": values["uses_left"] - 1})
         await replace(connection, INVITES, "id", sealed)
 
 

@@ -169,7 +169,7 @@ async def add(gateway: Gateway, connection: Connection, person: Person) -> Perso
     connection.later(LOCK_FLEET)
     await require_no_agent(connection, person.name)
     await note_name(gateway, connection, person.name, removed=False)
-    row = await _row(gateway, connection, person)
+    row = gateway.keys.sealed(TABLE, await _columns(gateway, connection, person))
     await insert(connection, TABLE, row)
     await connection.flush()
     return from_row(gateway, row)
@@ -185,12 +185,15 @@ async def require_no_agent(connection: Connection, name: str) -> None:
 async def change(gateway: Gateway, connection: Connection, name: str, **values: Any) -> Person | None:
     """Change these attributes of a Person, as the row is now; it is locked until the transaction ends.
 
-    Returns what was written; None if there is nobody of that name. Raises Tampered.
+    Returns what was written, with columns that only a newer release knows as they were; None if there is nobody of that
+    name. Raises Tampered.
     """
     found = await one(connection, "SELECT * FROM person WHERE name = %s FOR UPDATE", name)
     if found is None:
         return None
-    row = await _row(gateway, connection, dataclasses.replace(from_row(gateway, found, name=name), **values))
+    changed = dataclasses.replace(from_row(gateway, found, name=name), **values)
+    written = {**gateway.keys.verified(TABLE, found), **await _columns(gateway, connection, changed)}
+    row = gateway.keys.sealed(TABLE, written)
     await replace(connection, TABLE, "name", row)
     return from_row(gateway, row)
 
@@ -381,7 +384,7 @@ def _digest(number: int) -> bytes:
     return (number % (1 << 8 * len(NOBODY))).to_bytes(len(NOBODY), "big")
 
 
-async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict[str, Any]:
+async def _columns(gateway: Gateway, connection: Connection, person: Person) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": person.name,
         "groups": list(person.groups),
@@ -398,7 +401,7 @@ async def _row(gateway: Gateway, connection: Connection, person: Person) -> dict
     for column in _ENCRYPTED:
         plain = getattr(person, column)
         row[column] = None if plain is None else gateway.keys.encrypt(plain, TABLE, column, person.name)
-    return gateway.keys.sealed(TABLE, row)
+    return row
 
 
 def from_row(gateway: Gateway, row: Mapping[str, Any], **asked: str) -> Person:
