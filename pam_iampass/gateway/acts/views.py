@@ -121,7 +121,7 @@ async def show_sessions(
     person: str = "",
     host: str = "",
     search: str = "",
-    most: int | None = None,
+    most: int = 500,
 ) -> list[SessionRow]:
     """The open sessions that the actor sees, or those of one person or on one host, as `sessions.listing` has them.
 
