@@ -339,7 +339,7 @@ def test_a_help_desks_road(fleet: Fleet, new_person: NewPerson) -> None:
     dora.sees("ticket 4711")
     picture(dora, "desk-7-done")
 
-    expect(dora.page.get_by_role("link", name="Hosts")).to_have_count(0)
+    expect(dora.page.get_by_role("link", name="Hosts", exact=True)).to_have_count(0)
     dora.open("/people")
     expect(dora.page.get_by_role("link", name="carol")).to_have_count(0)
     dora.open("/people/carol")
@@ -352,9 +352,9 @@ def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
     zoe = operator(fleet, new_person, "zoe")
     said = fleet.join("bastion.example")
     [id] = {*re.findall("h-[a-z0-9]{12}", said)}
-    zoe.page.get_by_role("link", name="Log").click()
+    zoe.page.locator("nav a[href='/log']").click()
     picture(zoe, "admin-1-log")
-    zoe.page.get_by_role("link", name="Hosts").click()
+    zoe.page.get_by_role("link", name="Hosts", exact=True).click()
     zoe.sees("waits for admission")
     picture(zoe, "admin-2-hosts")
     zoe.page.get_by_role("link", name="bastion.example").click()
