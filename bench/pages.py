@@ -26,14 +26,14 @@ from tests.support.postgres import Postgres
 
 MEDIAN, SIZE = "median ms", "KiB"
 PAGES = {
-    "Mine": "/",
+    "My account": "/",
     "People": "/people",
     "People, a search that finds some": "/people?search=person77",
     "People of whom no phone was seen": "/people?phone=unseen",
     "a person": "/people/person7",
     "Access review": "/access",
-    "Now": "/now",
-    "Now, a search that finds some": "/now?search=person77",
+    "Open logins": "/logins",
+    "Open logins, a search that finds some": "/logins?search=person77",
     "Hosts": "/hosts",
     "Hosts, a search that finds some": "/hosts?search=bb",
     "a host": "/hosts/h-aaaaaaaaaaaa",

@@ -396,7 +396,7 @@ def test_the_filter_of_the_log_is_folded_on_a_small_screen_unless_it_is_in_use(
 ) -> None:
     page = opened(open_page, gateway, "/log", viewport=SMALL)
     expect(page.get_by_label("Outcome")).to_be_hidden()
-    page.locator("summary", has_text="Filter").click()
+    page.locator("summary", has_text="Search and filter").click()
     expect(page.get_by_label("Outcome")).to_be_visible()
     page.goto(f"{gateway.url}/log?outcome=denied")
     expect(page.get_by_label("Outcome")).to_be_visible()
