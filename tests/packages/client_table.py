@@ -117,7 +117,7 @@ LOCAL = (
         Result(
             Run(f"export SSH_ASKPASS_REQUIRE=force SSH_ASKPASS=/bin/true; {_LFTP_PATIENT}", terminal=True),
             "[`SSH_ASKPASS`](#if-sshd-asks-with-a-prompt)",
-            Run(_LFTP_STUCK, terminal=True, shows="max-retries|timeout"),
+            Run(_LFTP_STUCK, terminal=True, shows="max-retries|timeout|Not connected"),
             "it hides ssh's prompt",
         ),
         Result(Run(_LFTP_PATIENT, terminal=True)),

@@ -81,12 +81,12 @@ def got_in(terminal: Terminal, user: str) -> bool:
 
 
 def outcomes(records: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Outcome, result, user and service of each audit record."""
+    """Outcome, result, user and service of each audit record of a login on this host."""
     names = ("IAMPASS_OUTCOME", "IAMPASS_RESULT", "IAMPASS_USER", "IAMPASS_SERVICE")
     return [
         (record[names[0]], record[names[1]], record[names[2]], record[names[3]])
         for record in records
-        if names[0] in record
+        if names[1] in record
     ]
 
 
