@@ -65,6 +65,8 @@ ELSEWHERE = {
     "pam-iampass-gateway user may --all",
     "pam-iampass-gateway user may --all --csv > access.csv",
     "pam-iampass-gateway host list --csv > hosts.csv",
+    # A bypass of an account that acts for a person: system/setuid/test_agents.py
+    "pam-iampass bypass claude --for 15m",
     # Somebody leaves, and other names: gateway/test_fleet_people_page.py
     "pam-iampass-gateway user remove alice",
     "usermod --lock --expiredate 1 alice",
