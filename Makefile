@@ -52,7 +52,7 @@ test-long: ## Run whole scenarios, the tests in a browser, and those of promised
 	@tests/run.sh --long
 
 MUTANTS =
-mutants: ## Break each invariant in a copy of the code, and check that a test fails (MUTANTS='--part 1/10 --changed REVISION': some of them)
+mutants: ## Break each guarantee in a copy of the code, and check that a test fails (MUTANTS='--part 1/5 --changed REVISION': some of them)
 	@tests/support/requirements.sh test-long
 	@$(PYTHON) -m tests.mutations.run $(MUTANTS)
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 HEAD = """\
 # Mutants
 
-Each mutant disables one guarantee in a copy of the code. The test in its row must then fail, and pass without the
+Each mutant disables one rule in a copy of the code. The test in its row must then fail, and pass without the
 mutant. `make mutants` runs them. `tests/mutations/mutants.py` has the exact changes.
 """
 
@@ -18,9 +18,7 @@ mutant. `make mutants` runs them. `tests/mutations/mutants.py` has the exact cha
 def text() -> str:
     """The whole report."""
     parts = [HEAD]
-    for number, (invariant, mutants) in enumerate(MUTANTS.items(), 1):
-        parts.append(
-            f"\n## {number}. {invariant}\n\n| mutant | where | the test that fails |\n| --- | --- | --- |\n"
-        )
+    for group, mutants in MUTANTS.items():
+        parts.append(f"\n## {group}\n\n| mutant | where | the test that fails |\n| --- | --- | --- |\n")
         parts += [f"| {each.what} | `{each.file(ROOT)}` | `{each.node(ROOT)}` |\n" for each in mutants]
     return "".join(parts)

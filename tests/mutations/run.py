@@ -1,6 +1,6 @@
 """Applies each mutant to a copy of the project, and sees whether its test notices: `make mutants`, as root.
 
-Prints a line for each, and fails where a test does not fail although its invariant is off, or fails without that.
+Prints a line for each, and fails where a test does not fail although its rule is off, or fails without that.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOT_COPIED = shutil.ignore_patterns(".git", "build", "__pycache__", "*.pyc", ".m
 def main() -> int:
     """Run all mutants, or those that the arguments choose."""
     parser = argparse.ArgumentParser(prog="tests.mutations.run", description=__doc__)
-    parser.add_argument("word", nargs="?", default="", help="a text that `what` must have")
+    parser.add_argument("word", nargs="?", default="", help="a text that `what` or the group must have")
     parser.add_argument(
         "--part",
         metavar="N/M",
@@ -44,11 +44,15 @@ def main() -> int:
         "--changed", metavar="BASE", help="those whose source or test file differs from this git revision"
     )
     arguments = parser.parse_args()
-    wanted = [mutant for mutants in MUTANTS.values() for mutant in mutants]
+    wanted = [
+        mutant
+        for group, mutants in MUTANTS.items()
+        for mutant in mutants
+        if arguments.word in f"{group}: {mutant.what}"
+    ]
     if arguments.part is not None or arguments.changed is not None:
         changed = set() if arguments.changed is None else changed_files(ROOT, arguments.changed)
         wanted = chosen(wanted, arguments.part or slice(0), changed)
-    wanted = [mutant for mutant in wanted if arguments.word in mutant.what]
     if not wanted:
         print("No mutant is chosen.")
         return 1 if arguments.word else 0

@@ -23,10 +23,17 @@ def test_a_report_is_a_page_with_tables(name: str) -> None:
     assert re.match(r"# \w.*\n\n\w(.|\n)*\n## \w.*\n(.|\n)*\n\| --- \|", REPORTS[name]())
 
 
-@pytest.mark.parametrize("invariant", MUTANTS)
-def test_each_mutant_of_an_invariant_changes_one_place_and_has_one_test(invariant: str) -> None:
-    assert MUTANTS[invariant]
-    for mutant in MUTANTS[invariant]:
+def test_each_guarantee_has_a_group_of_mutants() -> None:
+    guarantees = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("\n## Guarantees\n")[2]
+    named = re.findall(r"^(\d+)\. \*\*(.+?)\.?\*\*", guarantees.partition("\n## ")[0], re.MULTILINE)
+    assert [int(number) for number, _ in named] == list(range(1, len(named) + 1))
+    assert list(MUTANTS)[: len(named)] == [f"Guarantee {number}: {name}" for number, name in named]
+
+
+@pytest.mark.parametrize("group", MUTANTS)
+def test_each_mutant_of_a_group_changes_one_place_and_has_one_test(group: str) -> None:
+    assert MUTANTS[group]
+    for mutant in MUTANTS[group]:
         assert mutant.node(ROOT)
         assert all(text != replacement for text, replacement in mutant.changes)
         file = ROOT / mutant.file(ROOT)
