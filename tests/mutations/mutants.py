@@ -982,6 +982,13 @@ MUTANTS = {
     ),
     "Several gateways agree how a session ends": (
         Mutant(
+            "a gateway of an older release makes the row of a person invalid that a newer one has written",
+            "{**gateway.keys.verified(TABLE, found), **await _columns(gateway, connection, changed)}",
+            "await _columns(gateway, connection, changed)",
+            "test_what_a_gateway_of_a_newer_release_has_written_stays_when_this_one_changes_the_row"
+            "[person-name-_change_person]",
+        ),
+        Mutant(
             "a session that its gateway does not know is over",
             "self._poll({id: entry})",
             "self._heard.told(entry, Status.closed)",
