@@ -947,6 +947,13 @@ MUTANTS = {
             "if False:",
             "test_dumps_and_the_key_are_not_near_each_other[{folder}]",
         ),
+        Mutant(
+            "who can write to the database gives a session for ever to a gateway that there is not",
+            '"until > now() AND until <= clock_timestamp() + make_interval(secs => %s)"',
+            '"until > now() AND %s::float8 > 0"',
+            "test_no_session_is_given_away_for_ever",
+            also=(('" OR until > clock_timestamp() + make_interval(secs => %s)"', '" OR %s::float8 < 0"'),),
+        ),
     ),
     "An old copy of the database serves nobody": (
         Mutant(
@@ -1075,7 +1082,7 @@ MUTANTS = {
             "test_a_connection_that_is_not_known_to_be_that_of_sshd_is_not_named",
         ),
     ),
-    "No stranger, host or address keeps a person out": (
+    "No stranger, host or address keeps a person out, or forges figures": (
         Mutant(
             "a host that is stopped by itself ends the sessions of people who have nothing to do with it",
             "return self in (HostStatus.ACTIVE, HostStatus.STOPPED)",
@@ -1135,6 +1142,12 @@ MUTANTS = {
             "if full or self._accepted_of[owner] >= self._bounds.of_one_address:",
             "if full:",
             "test_one_address_leaves_connections_for_others_also_without_a_handshake",
+        ),
+        Mutant(
+            "a host chooses the labels of figures",
+            "service if service in SERVICES else OTHER",
+            "service or OTHER",
+            "test_no_label_has_what_a_host_has_chosen",
         ),
     ),
     "Bypasses and recovery codes of the fleet count once, where they may": (
@@ -1573,6 +1586,12 @@ MUTANTS = {
             "is_same = \"fields->>'reason' = %(what)s\"",
             "is_same = \"starts_with(fields->>'reason', %(what)s)\"",
             "test_the_alert_of_another_person_whose_name_goes_on_silences_none[]",
+        ),
+        Mutant(
+            "the token of a sign-in alone has IAMPASS asked",
+            "if asks and before.role in act.declared.touch:",
+            "if False:",
+            "test_iampass_is_asked_nothing_without_the_touch_and_for_one_link_a_bounded_number_of_times",
         ),
     ),
     "The portal: its socket, certificate, pages and cookies": (
