@@ -19,7 +19,7 @@ FISH_COMPLETIONS = /usr/share/fish/vendor_completions.d
 BUILD = build
 
 # The pages that are installed, in the same folders as here: links between them work.
-PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs bench/results.md bench/results.svg \
+PAGES = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md docs tests/attacks.md bench/results.md bench/results.svg \
     packaging/ansible/README.md packaging/rpm/README.md
 
 .PHONY: help demo check test test-long test-pythons mutants lint screenshots pictures bench sanitize fuzz man pages completions completions-gateway completions-portal install install-gateway install-portal account

@@ -12,9 +12,11 @@ from tests.unit.test_architecture import FLOOR, GATEWAY
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+ATTACKS = ROOT / "tests/attacks.md"
 DECISIONS = sorted((DOCS / "inside/decisions").glob("[!R]*.md"))
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted(DOCS.glob("**/*.md"))
+LINKING = [*PAGES, ATTACKS]
 DRAWINGS = sorted((DOCS / "images").glob("*.dot"))
 
 TEST = re.compile(
@@ -38,7 +40,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", LINKING, ids=name)
 def test_the_tests_that_a_page_names_exist(page: Path) -> None:
     for file, test in TEST.findall(page.read_text()):
         path = ROOT / "tests" / file
@@ -46,7 +48,7 @@ def test_the_tests_that_a_page_names_exist(page: Path) -> None:
         assert not test or f"def {test}(" in path.read_text(), f"{file} has no {test}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize("page", LINKING, ids=name)
 def test_the_files_and_headings_that_a_page_links_to_exist(page: Path) -> None:
     for target, anchor in LINK.findall(page.read_text()):
         file = page.parent / target if target else page
@@ -64,8 +66,7 @@ def test_each_attack_has_an_id_and_tests_or_a_reason_why_there_is_none() -> None
     rows = "".join(tables).splitlines()
     ids = [row.split(" ")[1] for row in rows]
     assert len(set(ids)) == len(rows) > 300
-    _, _, listed = SECURITY[0].read_text().partition("\n## Tests\n")
-    entries = re.findall(r"^- ([A-Z]+-\d+):((?:.|\n  )+)", listed, re.MULTILINE)
+    entries = re.findall(r"^- ([A-Z]+-\d+):((?:.|\n  )+)", ATTACKS.read_text(), re.MULTILINE)
     assert [attack for attack, _ in entries] == ids
     for attack, tests in entries:
         if not re.fullmatch(r" no test\. [A-Z`].+\.", tests):
