@@ -600,7 +600,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         note_kind(
             "way-in-open",
             "{program} does not ask the phone",
-            "The right password is enough for its PAM service, or even less. `check` examines sshd, sudo, polkit and"
+            "The password is enough for this program, or no password is needed. `check` examines sshd, sudo, polkit and"
             " set-uid programs.",
             "To protect it: pam-iampass setup {name}",
         ),

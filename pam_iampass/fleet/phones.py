@@ -60,7 +60,7 @@ def _lost(result: Mapping[str, Any]) -> str:
     "phone reported lost",
     by={SELF, HELPDESK, ADMIN},
     touch={HELPDESK, ADMIN},
-    record="how many sessions there are to end, how many bypasses were ended, how many recovery codes are good; when"
+    record="how many sessions there are to end, how many bypasses were ended, how many recovery codes are valid; when"
     " IAMPASS has disabled the phone, another record says so",
     label="Report the phone lost",
     says="Approvals from the phone of {person} are rejected from now on. All logins and sign-ins of {person} end, and "

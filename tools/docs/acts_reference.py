@@ -18,10 +18,12 @@ Everything that changes a fleet is an act. A gateway writes what an act changes 
 or neither. What follows at IAMPASS, such as the end of sessions, comes after that. If the command is stopped meanwhile,
 or IAMPASS does not answer, a gateway goes on within a minute, until IAMPASS knows.
 
-The record (`pam-iampass-gateway log`) has the name of the act, the person or host whom it concerns, the actor
-(`caller`), and how the gateway knows the actor (`known_by`): `command` for root of a gateway, with the terminal and the
-address of the login, or `sign-in` for a person in the portal. A refused act is a record, too (`refused`, with the
-reason). One sign-in leaves 60 records a minute at most.
+The record (`pam-iampass-gateway log`) has these fields. One sign-in leaves 60 records a minute at most.
+
+- the name of the act, and the person or host whom it concerns
+- `caller`: the actor
+- `known_by`: `command` for root of a gateway, with terminal and address; `sign-in` for a person in the portal
+- `refused`: that the act was refused, with the reason
 
 Root of a gateway may do every act, with `pam-iampass-gateway`. All others sign in at the portal with a passkey:
 
@@ -32,13 +34,13 @@ Root of a gateway may do every act, with `pam-iampass-gateway`. All others sign 
   another admin or root makes a bypass of an admin.
 - **A role** is given by `operators` in gateway.yaml to groups. It works only with a passkey that was registered with a
   link of `pam-iampass-gateway operator link`, and only if the person had the role when root made the link.
-- **(touch)**, of all roles before it: the actor must touch the passkey for just this act with just these parameters,
-  within two minutes.
-- **(touch, phone)**: the actor must also approve on the phone. People who have never had a phone need not. People who
+- **With a touch**: the actor must touch the passkey for just this act with just these parameters, within two minutes.
+  Acts with `-` in both columns are those of root alone.
+- **and phone**: the actor must also approve on the phone. People who have never had a phone need not. People who
   have reported it lost, or whose phone IAMPASS no longer has, must register the next one first.
 
-| act | what it does | who else may | the record's reason |
-| --- | --- | --- | --- |
+| act | what it does | who may without a touch | who may with a touch | the record's reason |
+| --- | --- | --- | --- | --- |
 """
 
 _NO_ACTS = """
@@ -112,14 +114,17 @@ def _fields(names: Collection[str]) -> str:
 
 def _row(name: str, act: type[Declared[Any]]) -> str:
     what = " ".join((act.__doc__ or "").split())
-    return f"| `{name}` | {what} | {_who(act)} | {act.declared.record or '-'} |\n"
+    without, touching = _who(act)
+    return f"| `{name}` | {what} | {without} | {touching} | {act.declared.record or '-'} |\n"
 
 
-def _who(act: type[Declared[Any]]) -> str:
-    """The roles that may do an act, and what each of them needs for it."""
-    needs: dict[str, list[str]] = {}
-    for role in (role for role in Role if role in act.declared.by):
-        proofs = {"touch": act.declared.touch, "phone": act.declared.phone}
-        needed = ", ".join(proof for proof, of in proofs.items() if role in of)
-        needs.setdefault(f" ({needed})" if needed else "", []).append(role.value)
-    return "; ".join(f"{', '.join(roles)}{needed}" for needed, roles in needs.items()) or "nobody"
+def _who(act: type[Declared[Any]]) -> tuple[str, str]:
+    """The roles that may do an act without a touch, and those that may do it with one."""
+    roles = [role for role in Role if role in act.declared.by]
+    without = [role.value for role in roles if role not in act.declared.touch]
+    touching = [
+        f"{role.value} and phone" if role in act.declared.phone else role.value
+        for role in roles
+        if role in act.declared.touch
+    ]
+    return ", ".join(without) or "-", ", ".join(touching) or "-"

@@ -16,8 +16,8 @@ _START = """\
 `pam-iampass check` finds what makes logins fail, or lets users in without a factor that they need. It changes nothing
 and sends no request to a phone. Run it as root. `pam-iampass check --settings` looks at files only.
 
-`check` shows each finding with its subject, evidence and remedy. If a remedy is missing here, it depends on the case.
-The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
+`check` shows each finding with its subject, evidence and remedy. Here, a remedy stands only where it says what the
+finding means. The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 
 | severity | meaning |
 | --- | --- |
@@ -60,7 +60,7 @@ def _page(start: str, sections: Mapping[str, Sequence[FindingKind]]) -> str:
 
 def _entry(kind: FindingKind) -> str:
     normal = ", with `--monitoring` a note" if kind.rollout else ""
-    remedy = "" if kind.remedy == "{remedy}" else f"\nRemedy: {_readable(kind.remedy)}\n"
+    remedy = "" if kind.meaning or kind.remedy == "{remedy}" else f"\nRemedy: {_readable(kind.remedy)}\n"
     meaning = f"\n{kind.meaning}\n" if kind.meaning else ""
     return f"### {kind.id}\n\n**{kind.severity.value}**{normal}: {_readable(kind.title)}\n{meaning}{remedy}"
 

@@ -51,7 +51,9 @@ explains each.
 - Without a journal, syslog has `MESSAGE` alone: the same values as `name=value`. A value with a blank, a quote or a
   backslash is in double quotes, with a backslash before quotes and backslashes. `-` means unknown.
 - All values are text of at most 2,048 characters, without control characters and line breaks, and without secrets,
-  tokens and codes. An unknown field is empty or missing: treat both alike.
+  tokens and codes of pam-iampass. A command line can contain secrets. An unknown field is empty or missing.
+- [SECURITY.md](../../SECURITY.md#who-can-delete-records) says who can delete records, and how to send the journal to
+  another machine.
 
 ## Fields
 
@@ -117,7 +119,7 @@ FIELDS = {
     ),
     "IAMPASS_RESULT": (
         "`success`, `ignored`, `denied`; of acts `success`, `failed`",
-        "what PAM was told: `ignored` if the login passes without the phone",
+        "`ignored`: the login passed without the phone. It is what PAM was told",
     ),
     "IAMPASS_EVENT": (
         "a name, see [Kinds](#kinds)",
@@ -140,8 +142,8 @@ FIELDS = {
     ),
     "IAMPASS_PERSON": (
         "name of a person",
-        "who logs in, if this is neither the user nor the approver: with a second person, the person of the key in a "
-        "shared account. Or the account that acts for the approver (`acts_for`), if it has become another user",
+        "who logs in, if neither the user nor the approver. With a second person: the person of the key in a shared "
+        "account. With `acts_for`: the account that acts for the approver, if it has become another user",
     ),
     "IAMPASS_CALLER": (
         "name of an account, or number of one without a name",

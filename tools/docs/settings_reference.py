@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pam_iampass.config.schema import SCHEMA, SHARED, Key, KeyOrSection, Section
+from pam_iampass.config.schema import SCHEMA, SHARED, THROTTLE, Key, KeyOrSection, Section
 from tools.docs import markdown
 
 if TYPE_CHECKING:
@@ -54,16 +54,17 @@ and no token has the token of `unlisted_users`, or is known to the gateway.
 and each of its calls of sudo. [agents.md](../one-server/agents.md) sets up such an account.
 
 - The owner must be a user with a token in the table, and must not act for anybody.
-- The account has no token, methods, keys or recovery codes. Only a bypass of its own has an effect on it.
+- The account has no token, methods, keys or recovery codes. [SECURITY.md](../../SECURITY.md#guarantees), 19, lists
+  what lets it log in.
 - The account approves for nobody, and the owner is never the second person for it.
 - `asked` and `exempt.networks` do not spare the account. If it is in `exempt` by its name, a group or a rule, or cannot
   act for its owner, its own logins are denied, and `check` reports an error.
 - A host that has joined a gateway denies every account with `acts_for`.
 
 A file `users.d/<user>.yaml` beside the table holds one user in the same form, and replaces the line in `users.yaml`. An
-error in it denies only the logins of that user. With such files, a login is as fast with 100,000 users as with 10,
-unless keys count: then it looks at all files (a thousand take 20 ms), and the first login after a change reads them. If
-every user has a file there, keep an empty `users.yaml`. While it is missing, users without a file are denied, except on
+error in it denies only the logins of that user. With such files, a login is as fast with 100,000 users as with 10.
+With keys, a login looks at all files (a thousand take 20 ms), and the first login after a change reads them. If every
+user has a file there, keep an empty `users.yaml`. While it is missing, users without a file are denied, except on
 a host of a gateway.
 
 In the name of such a file, letters A-Z and a-z, digits, `_`, `-`, and `.` (not as the first character) stand for
@@ -133,12 +134,14 @@ class Reference:
     """Other files, below the keys."""
     after: str
     """At the end of the man page."""
+    as_on_a_host: tuple[Key, ...] = ()
+    """Keys that the page in docs/ need not describe again."""
 
     def page(self) -> str:
         """The page in docs/."""
         parts = [f"{self.head}{self.introduction}\n## Keys of {self.title[0]}\n", *_table(self._top)]
         for name, section, shared in self._sections():
-            parts += [f"\n### {name}\n\n{section.description}\n", *_table(section.keys, shared)]
+            parts += [f"\n### {name}\n\n{section.description}\n", *_table(section.keys, shared, self.as_on_a_host)]
         return "\n".join([*parts, self.also])
 
     def fill(self, page: Page) -> None:
@@ -236,6 +239,7 @@ def gateway() -> Reference:
         _GATEWAY_INTRODUCTION,
         "",
         _GATEWAY_AFTER,
+        THROTTLE,
     )
 
 
@@ -253,14 +257,18 @@ def portal() -> Reference:
     )
 
 
-def _table(keys: Iterable[Key], shared: Iterable[Key] = ()) -> Iterator[str]:
+def _table(
+    keys: Iterable[Key], shared: Iterable[Key] = (), as_on_a_host: Iterable[Key] = ()
+) -> Iterator[str]:
     """The rows of keys; the text above has named the shared ones, and a section is described below."""
     yield "| key | default | |"
     yield "| --- | --- | --- |"
     own = [key for key in keys if key not in shared]
     for key, (kind, *example) in zip(own, _values(own)):
         about = [key.description] if key.section is None else []
-        if kind.startswith("a number"):
+        if key in as_on_a_host:
+            about = ["As [on a host](settings.md#throttle)."]
+        elif kind.startswith("a number"):
             about.append(f"{kind[9:].capitalize()}.")
         elif not isinstance(key.default, str):
             about += [f"{each[0].upper()}{each[1:]}." for each in example]

@@ -478,8 +478,8 @@ SCHEMA: tuple[KeyOrSection, ...] = (
                 1000,
                 "10",
                 "How many requests of all accounts that act for one person may remain without an approval within an "
-                "hour, on all hosts together, and two thirds of these on one host. They do not count for the person's "
-                "own limit, `limits.requests_per_hour`.",
+                "hour, on all hosts together. One host can use two thirds of these. The person's own limit, "
+                "`limits.requests_per_hour`, is apart.",
             ),
         ),
         "Accounts that act for a person (`user add --acts-for`), such as those of AI agents: see "

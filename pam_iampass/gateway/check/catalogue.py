@@ -128,8 +128,8 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "database-restored",
             "The database is an old copy: {what}",
-            "The gateways answer no host until you confirm the copy. In it, hosts that were removed since are back,"
-            " and invites that were used since are valid again.",
+            "The gateways answer no host until you confirm the copy. In it, hosts that were removed since are back."
+            " When you confirm, all invites become void.",
             "pam-iampass-gateway restored",
         ),
         error_kind(

@@ -77,12 +77,12 @@ class Agent:
             (False, False): "refused",
             (True, True): "accepted, **also one that was spent since**",
         }[codes[0], codes[1]]
-        bypasses = {("daemon",): "holds", (): "is over", ("bin",): "**one that was ended since holds again**"}
+        bypasses = {("daemon",): "stays", (): "is over", ("bin",): "**one that was ended since is back**"}
         return [
             accepted,
             bypasses[tuple(bypass.user for bypass in state.bypasses.active())],
             "stays" if self.kept else "is kept no longer",
-            "counts" if state.throttle.state(ME).attempts else "forgotten",
+            "stay" if state.throttle.state(ME).attempts else "forgotten",
             "yes" if any(fields.get("PRIORITY") == "2" for fields in self.world.records.fields) else "no",
         ]
 
