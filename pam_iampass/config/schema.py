@@ -324,8 +324,8 @@ SECOND_PERSON = Section(
     ),
     "A second person: one of `user`, `users` and `group`, with or without `allow_self`. People are asked one after the "
     "other within `timeout`, each at most once. The next person is asked if the one before has no phone, may be sent "
-    "no request now, or does not answer. For an answer, each has a share of the time, at least 15s. A refusal ends the login. "
-    "`exempt` and `asked` apply to the user who logs in. Bypasses and recovery codes have no effect.",
+    "no request now, or does not answer. For an answer, each has a share of the time, at least 15s. A refusal ends "
+    "the login. `exempt` and `asked` apply to the user who logs in. Bypasses and recovery codes have no effect.",
 )
 
 APPROVER = Key(
@@ -348,8 +348,8 @@ OTHERWISE = Key(
     "otherwise",
     ValueType("deny or user", value_types.choice(Otherwise), example="deny"),
     "deny",
-    "The person is not known in these cases: the login has no key; the user table gives the key to nobody; the login "
-    "session is not kept; it has no person.",
+    "The person is not known if the login has no key, or one that the user table gives to nobody. With `login`, the "
+    "person is not known if the login session is not kept or has no person.",
     comment="With `approver: key` or `login`, what happens if the person is not known: `deny`; or `user`, the "
     "phone of the account itself is asked (with `login`, that of the caller).",
 )

@@ -141,7 +141,10 @@ class Reference:
         """The page in docs/."""
         parts = [f"{self.head}{self.introduction}\n## Keys of {self.title[0]}\n", *_table(self._top)]
         for name, section, shared in self._sections():
-            parts += [f"\n### {name}\n\n{section.description}\n", *_table(section.keys, shared, self.as_on_a_host)]
+            parts += [
+                f"\n### {name}\n\n{section.description}\n",
+                *_table(section.keys, shared, self.as_on_a_host),
+            ]
         return "\n".join([*parts, self.also])
 
     def fill(self, page: Page) -> None:
