@@ -481,12 +481,6 @@ MUTANTS = {
             "test_an_outage_ends_nothing",
         ),
         Mutant(
-            "a user who takes all ports goes on after the end on the phone",
-            "Configurations(network, OwnPorts(network).network,",
-            "Configurations(network, network,",
-            "test_a_user_who_takes_all_ports_does_not_keep_the_phone_from_ending_their_login",
-        ),
-        Mutant(
             "who is removed stays logged in",
             "_pending, sessions, problem = self._cut_off(name, facts)",
             "sessions, problem = list[str](), ''",
