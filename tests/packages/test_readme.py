@@ -19,8 +19,8 @@ ON = "Switch it on"
 #: What a login, a trial and their undoing must leave as it was.
 PLACES = "pam.d ssh sudoers.d systemd iampass"
 FILES = f"cd /etc && find {PLACES} -printf '%p %u:%g %m\\n' -type f -exec sha256sum {{}} + | sort"
-#: Typed elsewhere: by test_life.py.
-ELSEWHERE = {"pam-iampass setup sshd --codes"}
+#: Typed elsewhere: by test_life.py and test_agents_page.py.
+ELSEWHERE = {"pam-iampass setup sshd --codes", "pam-iampass setup sudo --always"}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_first_approval(machine: Booted, shell: Shell, people: People, page:
     shell.type(page.command(FIRST, "pam-iampass sandbox use"))
     assert "All is well." in shell.type(page.command(FIRST, "pam-iampass check --settings"))
     assert "on trial until" in shell.type(page.command(FIRST, "pam-iampass setup sudo"))
-    assert "no login through sudo" in shell.type(page.command(FIRST, "pam-iampass setup confirm"), 1)
+    assert "no login through sudo" in shell.type(page.command(ON, "pam-iampass setup confirm"), 1)
 
     sudo = in_ssh(people, "alice", page.command(FIRST, "sudo -k"))
     type_password(sudo)
@@ -93,7 +93,6 @@ def test_the_first_approval(machine: Booted, shell: Shell, people: People, page:
     assert sudo.finish() == 0, sudo.shown
     assert re.search(r"alice sudo - approved", shell.type(page.command(FIRST, "pam-iampass log")))
     nobody_reads_secrets(machine)
-    shell.type(page.command(FIRST, "pam-iampass setup confirm"))
     shell.type(page.command(FIRST, "pam-iampass setup undo"))
     shell.type(page.command(FIRST, "pam-iampass sandbox leave"))
     assert machine.shell(FILES) == before
