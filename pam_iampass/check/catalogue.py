@@ -297,8 +297,10 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "session-remembered",
             "{name} starts root shells that the phone cannot end",
-            "It remembers the password for a while. A root shell that it starts meanwhile asks for neither password"
-            " nor phone, and ends only with the login in which it was started. That login keeps no session either.",
+            "sudo or doas remembers the password. A root shell that it starts then asks for neither password nor phone, and"
+            " ends only with its login, which keeps no session. Set `session.keep` for every service through which"
+            " people log in, and set these services up. Or use `Defaults timestamp_timeout=0` in sudoers, and no"
+            " `persist` in doas.",
             "{remedy}",
         ),
         warning_kind(

@@ -16,9 +16,8 @@ the prompt. From 10.3 on (Debian testing), the request is sent without Enter, an
 Clients that work without a prompt also work with `setup sshd --codes`. Clients that work with a prompt also work in an
 [account that several people share](shared-accounts.md).
 
-`make test-system` runs all of them, as packaged in Debian 12, 13 and testing, with a key as the first factor, and makes
-this page: `/usr/bin/python3 -m tests.packages.clients_page > docs/one-server/clients.md`. Without a prompt, only mosh
-and ssh at a terminal have a terminal.
+All were tried as packaged in Debian 12, 13 and testing, with a key as the first factor. Without a prompt, only mosh and
+ssh at a terminal have a terminal.
 
 """
 
