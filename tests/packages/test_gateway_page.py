@@ -75,7 +75,7 @@ ELSEWHERE = {
     "pam-iampass recovery revoke alice",
     "pam-iampass bypass end alice",
     "grep -rw alice /etc/iampass /etc/pam.d /etc/sudoers /etc/sudoers.d",
-    "pam-iampass-gateway log alice --since '30 days ago'",
+    "pam-iampass-gateway log alice --since 30d",
     "pam-iampass-gateway user show alice",
     "pam-iampass-gateway enroll alicia --group staff",
     "usermod --login alicia --move-home --home /home/alicia alice",
