@@ -297,9 +297,9 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
         error_kind(
             "session-remembered",
             "{name} starts root shells that the phone cannot end",
-            "sudo or doas remembers the password. A root shell that it starts then asks for neither password nor phone, and"
-            " ends only with its login, which keeps no session. Set `session.keep` for every service through which"
-            " people log in, and set these services up. Or use `Defaults timestamp_timeout=0` in sudoers, and no"
+            "sudo or doas remembers the password. A root shell that it starts then asks for neither password nor"
+            " phone, and ends only with its login, which keeps no session. Set `session.keep` for every service through"
+            " which people log in, and set these services up. Or use `Defaults timestamp_timeout=0` in sudoers, and no"
             " `persist` in doas.",
             "{remedy}",
         ),
