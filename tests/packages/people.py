@@ -86,7 +86,7 @@ def outcomes(records: list[dict[str, Any]]) -> list[tuple[str, str, str, str]]:
     return [
         (record[names[0]], record[names[1]], record[names[2]], record[names[3]])
         for record in records
-        if names[1] in record
+        if record.keys() >= set(names)
     ]
 
 
