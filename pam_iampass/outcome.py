@@ -121,7 +121,7 @@ RESULTS = {
 
 @dataclass
 class Participants:
-    """What becomes known of a login, for its audit record: the accounts of the other people in it, and the command."""
+    """Facts of a login for its audit record: the accounts of the other people in it, and the command."""
 
     caller: str = ""
     """The user who started the application (`login.policy.caller_name`)."""

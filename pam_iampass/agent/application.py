@@ -93,8 +93,8 @@ class RemoteApplication:
         return self._of_login("audit_session", "sessionid")
 
     def _of_login(self, item: str, file: str) -> int | None:
-        """What the kernel knows of the login session of the application. That of this process is no login's: the
-        machine was started in it."""
+        """Returns an item of the application's login session, from the kernel. The session of this process is no login:
+        the machine was started in it."""
         number = self._number(item)
         try:
             own = int(Path("/proc/self", file).read_text("ascii"))

@@ -185,7 +185,7 @@ def _previous_secret(config: Path, found: settings.Settings) -> Iterator[Problem
 
 
 def second_secret(config: Path, file: Path, command: str) -> Problem:
-    """That the secret in `file` is being changed: only a call of IAMPASS tells which one is used."""
+    """Returns the finding that the secret in `file` is being changed. Only a call of IAMPASS shows which is used."""
     what = f"{file} has a second line, the previous secret: it is used while IAMPASS rejects the first"
     remedy = f"{command} check says which one is used; delete the second line when it is the first"
     key = "application_secret_file"
@@ -455,7 +455,7 @@ def _switched_off(manifest: Path, files: PamFiles) -> Iterator[Problem]:
 
 
 def _unasked(config: Path, found: settings.Settings | None, files: PamFiles) -> Iterator[Problem]:
-    """What keeps services that use these settings from asking the phone."""
+    """Yields the ways around the phone in services that use these settings."""
     names = _asking(config, files)
     stacks = Stacks(files, module_folders(), frozenset(names))
     for name in names:

@@ -1,4 +1,4 @@
-"""Who still has to wait although the cause of recent denials is mended: for our limits, or for sshd's penalties."""
+"""Finds users who still wait although the cause of their denials is mended: for our limits, or sshd's penalties."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _OUTCOMES = frozenset({Outcome.MISCONFIGURED.value, Outcome.UNAVAILABLE.value})
 
 
 def findings(machine: Machine) -> Iterator[Problem]:
-    """Who still has to wait, if the settings are in order and the service answers as it should."""
+    """Yields the users who still wait, if the settings are in order and the service answers as it should."""
     if machine.service_works:
         yield from _after_denials(machine.config, machine.named)
 
 
 def _after_denials(config: Path, user: str | None) -> Iterator[Problem]:
-    """Who still has to wait after denials within the last hour whose cause is mended.
+    """Yields the users who still wait after denials within the last hour whose cause is mended.
 
     If a user is given, only that user is meant. Only root can find out, and only about the usual settings: records do
     not say which settings a login had.

@@ -36,7 +36,7 @@ def of_stacks(stacks: Stacks, sshd_service: str | None) -> Iterator[Problem]:
 
 
 def of_services(names: Sequence[str], stacks: Stacks) -> Iterator[Problem]:
-    """What leads some services past the phone, or makes logins fail that it has approved."""
+    """Yields the PAM lines that lead some services past the phone, or make approved logins fail."""
     for name in names:
         yield from stacks.lost_refusals(name)
         yield from unauthenticated(name, stacks.files.folders[0].parent)

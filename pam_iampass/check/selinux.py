@@ -150,7 +150,7 @@ def domain_of(context: str) -> str:
 
 @dataclass(frozen=True)
 class SelinuxCheck:
-    """What the policy denies."""
+    """A search for accesses that the policy denies."""
 
     kernel: Kernel
     socket_path: Path = Path(paths.AGENT_SOCKET)

@@ -104,7 +104,7 @@ def _of_instance(machine: Machine, instance: SshdInstance) -> Iterator[Problem]:
 def unasked(
     stacks: Stacks, settings: Settings | None, only: str | None = None, configuration: Path = CONFIGURATION
 ) -> Iterator[Problem]:
-    """What keeps sshd with this configuration, and the others of the machine, from asking the phone as `setup` wants.
+    """Yields the ways around the phone in sshd with this configuration, and in the other sshds of the machine.
 
     Whoever logs in: of the Match blocks also those about users, unless `only` this user is meant. Raises
     CommandUnavailable and OSError.

@@ -1,4 +1,4 @@
-"""What keeps a whole service that was set up from asking the phone: lines of its PAM files, or settings of its program.
+"""Finds why a whole service that was set up does not ask the phone: lines of its PAM files, settings of its program.
 
 `check`, `setup`, `setup status` and the watch ask here. `examine` looks at the same subjects, for each user.
 """

@@ -132,7 +132,7 @@ def is_of_files(ctx: click.Context, settings_only: bool, *others: object) -> boo
 
 
 class SettingsSummary:
-    """What is said about the settings of this host, whatever is wrong with them."""
+    """A summary of the settings of this host, also of settings that are wrong."""
 
     def __init__(self, config: Path, report: ConfigReport) -> None:
         self.report = report

@@ -89,5 +89,5 @@ def command(key: str, value: str, dry_run: bool, config: Path) -> None:
 
 
 def _same(problem: Problem) -> tuple[str, str, Severity]:
-    """What makes a problem the same, whatever line it is in now."""
+    """Returns a key that stays the same when the line of a problem changes."""
     return problem.key, problem.what, problem.severity

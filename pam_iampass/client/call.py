@@ -132,7 +132,7 @@ class Call(Generic[T]):
 
 
 def _named_away(body: bytes) -> str:
-    """What does not answer the gateway that has sent this body, as in `Unavailable.away`. It only changes words."""
+    """Returns the service that the sender of this body cannot reach, as `Unavailable.away`. It only changes words."""
     try:
         reason = strict_json(body)["reason"]
     except (ValueError, TypeError, KeyError):

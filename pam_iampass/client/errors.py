@@ -90,7 +90,7 @@ class Unavailable(IampassError):
         machine has UDP sockets left. Also true if a gateway says that it could not connect for this request. A user
         of this machine can cause some of these failures."""
         self.away = away
-        """What a gateway cannot reach: `IAMPASS_AWAY`, `DATABASE_AWAY`, or empty."""
+        """The service that a gateway cannot reach: `IAMPASS_AWAY`, `DATABASE_AWAY`, or empty."""
 
 
 class Refused(IampassError):

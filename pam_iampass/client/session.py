@@ -96,7 +96,7 @@ class Session:
     refusal: Refusal | None = field(default=None, repr=False, compare=False)
     """The explanation of `failure_reason`: `outcome`, `why`, `message` and `wait` (seconds)."""
     news: str = field(default="", repr=False, compare=False)
-    """What is new for the person who has approved. Not cleaned."""
+    """News for the person who has approved. Not cleaned."""
 
     @property
     def failed(self) -> bool:

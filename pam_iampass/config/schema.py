@@ -30,7 +30,7 @@ class Key:
     default: Any
     """As written in the file: a text, None for null, () for an empty list; or REQUIRED."""
     doc: str
-    """What it means, after `comment`."""
+    """The meaning of the setting, after `comment`."""
     section: Section | None = None
     """Where the value is a mapping: its keys. A missing mapping has the defaults of its keys."""
     instead: Section | None = None
@@ -44,7 +44,7 @@ class Key:
 
     @property
     def description(self) -> str:
-        """What it means, in full."""
+        """The whole meaning of the setting."""
         return _joined(self.comment, self.doc)
 
     def default_value(self) -> Any:
@@ -75,7 +75,7 @@ class Section:
 
     @property
     def description(self) -> str:
-        """What it means, in full."""
+        """The whole meaning of the setting."""
         return _joined(self.comment, self.doc)
 
     def default_value(self) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class ApproverNotice:
     uid: int
     """The user id of the person."""
     account: str
-    """Who asks: an account that acts for them, or a person whom they approve as the second one."""
+    """The user who asks: an account that acts for the person, or somebody who needs their second approval."""
     what: str
     """The command that it calls, or where it logs in."""
 

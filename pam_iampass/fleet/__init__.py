@@ -1,4 +1,4 @@
-"""What can be done to a fleet, and what can be read of it: each act and each view is declared here, and only here."""
+"""The acts and views of a fleet. Each is declared here, and only here."""
 
 from typing import Any
 

@@ -166,26 +166,26 @@ class Declaration:
     result: type[Result]
     """The part of the result that the portal is told, since some is secret."""
     entry: str
-    """What a page says of it in a list of records."""
+    """The text of the act in a list of records."""
     news: str
-    """What is new by it for the person, whose next login says so; empty if nothing is."""
+    """The news for the person, shown at their next login; empty if there is none."""
     purpose: str
-    """What the own phone is asked for, where it is."""
+    """The purpose of the request on the actor's own phone, if the act asks it."""
     label: str
-    """What the button says."""
+    """The text of the button."""
     says: str
-    """What will happen, for who does it to somebody else. `{person}` and `{host}` are names; `{logins}` says that this
-    login, or all of them, end."""
+    """What the act will do to somebody else. `{person}` and `{host}` are names; `{logins}` says that this login, or
+    all of them, end."""
     own: str
-    """What will happen, for who does it to themselves."""
+    """What the act will do to the actor's own account."""
     waits: str
-    """What the page waits for after the form was sent. `{person}` and `{host}` are names."""
+    """The text while the page waits for the act to finish. `{person}` and `{host}` are names."""
     done: Callable[[Mapping[str, Any]], str]
-    """What has happened, as a title, made from the result. `{person}` and `{host}` are names; `{Who}`, `{who}`,
+    """The outcome as a title, made from the result. `{person}` and `{host}` are names; `{Who}`, `{who}`,
     `{Whose}` and `{of}` are the person or the reader; `{where}` says for which logins, `{until}` until when, `{it}`
     whether it was a request or a login."""
     then: Callable[[Mapping[str, Any]], str]
-    """What follows from it, made from the result, with the same names; empty if nothing does."""
+    """The consequences, made from the result, with the same names; may be empty."""
     answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None
     """The answer for which the act was done, made from the result, and whether it is `yes`, `no` or `wait`; None for
     acts that ask nothing."""

@@ -16,7 +16,7 @@ class Cause:
 
     says: str
     mend: str
-    """What to do while the cause keeps the person out."""
+    """The remedy while the cause keeps the person out."""
     act: str = ""
     """The act that mends it, by its name."""
     command: str = ""

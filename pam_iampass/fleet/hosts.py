@@ -29,7 +29,7 @@ def network_error(text: str) -> str | None:
 
 
 def _admitted(result: Mapping[str, Any]) -> str:
-    """What the status of a host says that was admitted or resumed."""
+    """Returns the words for the status of a host that was admitted or resumed."""
     return {
         "active": "{host} can send requests to phones",
         "waiting": "{host} waits for admission",

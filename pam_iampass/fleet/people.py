@@ -212,7 +212,7 @@ class LimitsRow(TypedDict, total=False):
     places: ToHelpers[list[dict[str, float]]]
     wrong_codes_in_the_last_hour: ToHelpers[int]
     agents: ToHelpers[dict[str, float]]
-    """Of accounts that act for the person: `requests_in_the_last_hour`, `requests_per_hour` and
+    """The budget of the accounts that act for the person: `requests_in_the_last_hour`, `requests_per_hour` and
     `seconds_until_next_request`."""
 
 

@@ -35,4 +35,4 @@ REASONS: Mapping[str, str] = {
     "WRONG_CODE": "the code is wrong, or was used before",
     "WRONG_MACHINE": "another machine uses the credential of this host",
 }
-"""What is said of a status or a reason of the gateway; nothing if the outcome says as much."""
+"""The words for a status or a reason of the gateway; without an entry, the outcome says enough."""

@@ -1,4 +1,4 @@
-"""What the portal is told of the results of acts."""
+"""The parts of acts' results that the portal receives."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ T = TypeVar("T")
 ToAll = Annotated[T, Role.SELF, Role.AUDITOR, Role.HELPDESK, Role.ADMIN]
 ToStaff = Annotated[T, Role.AUDITOR, Role.HELPDESK, Role.ADMIN]
 ToHelpers = Annotated[T, Role.SELF, Role.HELPDESK, Role.ADMIN]
-"""Who sees a field: the person, and who may help them."""
+"""A field that the person and the people who may help them see."""
 ToOwner = Annotated[T, Role.SELF, Role.AUDITOR, Role.ADMIN]
 """The person, and who reads all records: not the help desk."""
 ToAuditors = Annotated[T, Role.AUDITOR, Role.ADMIN]

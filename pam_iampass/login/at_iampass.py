@@ -29,7 +29,7 @@ from pam_iampass.login.throttle import Scope
 from pam_iampass.outcome import Decision, Outcome, denied
 
 UNKNOWN = "IAMPASS does not know the application"
-"""In the reason of a denial that a 404 has caused."""
+"""A part of the reason of a denial that a 404 has caused."""
 MOST_REFUSED = 5
 """How often a start for one person is made within REFUSED_SECONDS, if each is refused by a complete 401, 403 or 404."""
 REFUSED_SECONDS = 60.0

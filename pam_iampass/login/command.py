@@ -1,4 +1,4 @@
-"""What sudo, su or doas were called for, in words for a record. It describes the login, and decides nothing."""
+"""Describes the command of sudo, su or doas for a record. It decides nothing."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ class LoginContext:
     """When the login began, before the person was looked up, in seconds since boot."""
 
     typed_codes: TypedCodes
-    """What was typed before the first factor."""
+    """Codes that users typed before the first factor."""
 
     session_left_open: Callable[[str], None]
     """Called with the reason where an IAMPASS session could not be ended."""

@@ -41,7 +41,7 @@ class _Connection:
 class _Typed:
     text: str = field(repr=False)
     pidfd: int
-    """Of the process that serves the connection."""
+    """The pidfd of the process that serves the connection."""
 
     @property
     def is_over(self) -> bool:
@@ -52,7 +52,7 @@ class _Typed:
 
 
 class TypedCodes:
-    """What was typed, by connection, until its first factor is accepted. It is only in memory.
+    """Typed codes by connection, until its first factor is accepted. They are only in memory.
 
     A connection is the sshd process that serves it, as the kernel knows it, with the addresses and the user that sshd
     names. Every method may be called in any thread.

@@ -78,7 +78,7 @@ def lockout(what: str, remedy: str) -> Problem:
 
 
 def as_setup_says(found: Problem) -> Problem:
-    """What `check` has found, in one line; `--force` goes on nevertheless."""
+    """Returns a finding of `check` in one line. `--force` continues in spite of it."""
     return replace(found, what=f"{found.key}: {found.what} ({found.evidence})", forcible=True)
 
 
@@ -381,7 +381,7 @@ def in_force(service: WantedService, paths: Paths) -> Iterator[Problem]:
 
 
 def check_always(config: Path, pam_services: Sequence[str]) -> Iterator[Problem]:
-    """What a sudo that asks for every command would lock out, and what setup cannot see of it."""
+    """Yields the users and jobs that a sudo which asks for every command would lock out, and what setup cannot see."""
     yield warning(
         "sudo: each command asks the phone: also of scripts, of monitoring (sudo -n) and of Ansible's tasks",
         "exempt their accounts, or let kept sessions cover sudo: session.covers",

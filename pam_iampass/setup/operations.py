@@ -48,7 +48,7 @@ class ServiceStatus:
     since: float | None = None
     conflicts: tuple[tuple[Path, list[str]], ...] = ()
     problems: tuple[Problem, ...] = ()
-    """What keeps a service that is set up from asking the phone."""
+    """Ways around the phone in services that are set up."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +135,12 @@ class Setup:
             yield from checks.check_stacks(service, self.paths, module_folders())
 
     def _around(self, service: WantedService, sshd_config: Path = CONFIGURATION) -> Iterator[Problem]:
-        """What in the settings of its program would keep a service from asking the phone, with its new PAM files."""
+        """Yields the settings of a service's program that would lead around the phone, given its new PAM files."""
         stacks = self._stacks(service.name, service.pam_texts)
         return switched_off.of_program(service.name, stacks, self._settings(), sshd_config=sshd_config)
 
     def unasked(self, name: str) -> Iterator[Problem]:
-        """What keeps a service from asking the phone, as it is now. Raises OSError."""
+        """Yields the ways around the phone in a service as it is now. Raises OSError."""
         return map(checks.as_setup_says, switched_off.problems(name, self._stacks(name), self._settings()))
 
     def _stacks(self, name: str, texts: Mapping[Path, str] | None = None) -> Stacks:

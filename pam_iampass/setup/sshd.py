@@ -183,7 +183,7 @@ def _codes(paths: Paths, candidate: Path) -> Iterator[Problem]:
 
 
 def _shut_out(login: SshdLogin, then: list[list[str]]) -> Iterator[Problem]:
-    """What is wrong if a login is accepted by these lists of methods from now on."""
+    """Yields the problems of a login that sshd accepts by these lists of methods from now on."""
     now = login.settings.method_lists
     if now == then:
         return

@@ -96,7 +96,7 @@ def test_a_person_plays_with_the_portal_of_a_fleet(
         people[-1].sees("The passkey is registered")
         people[-1].page.get_by_role("link", name="Sign in with the passkey").click()
         people[-1].press("Sign in with a passkey")
-        expect(people[-1].page.get_by_role("heading", name="Requests on your phone")).to_be_visible()
+        expect(people[-1].page.get_by_role("heading", name="Requests for you")).to_be_visible()
     admin, alice = people
     assert running.stdin is not None
     running.stdin.write("\n")

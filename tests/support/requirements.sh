@@ -26,10 +26,12 @@ version=${VERSION_ID:-13}
 
 test_long="$test chromium-headless-shell fonts-dejavu-core"
 
-packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest python3-pytest-timeout python3-pexpect"
+# tests/conftest.py imports the sandbox.
+packages="git mmdebstrap systemd-container iproute2 dpkg-dev python3-pytest python3-pytest-timeout python3-pexpect
+python3-aiohttp python3-trustme python3-click python3-rich python3-yaml"
 
-# With a sandbox and people outside of the machines.
-fleet="$packages openssh-client python3-aiohttp python3-trustme python3-click python3-rich python3-yaml"
+# With people outside of the machines.
+fleet="$packages openssh-client"
 
 vm="$fleet qemu-system-x86 qemu-utils e2fsprogs"
 

@@ -1,4 +1,4 @@
-"""Who may log in to which hosts, and why: by groups of hosts, for an access review."""
+"""An access review: the people who may log in to each group of hosts, and why."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def review(
 
 
 def _kept_out(person: Person) -> list[str]:
-    """What keeps a person out of all hosts now, and the accounts that act for them."""
+    """Returns the causes that now keep a person, and the accounts that act for them, out of all hosts."""
     why = [] if person.active else [LEFT[person.status]]
     return [*why, f"the phone {LOST}"] if person.phone_to_disable else why
 

@@ -81,7 +81,7 @@ class Work:
     reason: str = ""
     """The result, for the record. A time in it would be in the zone of the gateway: see `until`."""
     until: datetime | None = None
-    """Until when the result lasts, for the record."""
+    """The end of the result, for the record."""
     invite: str = ""
     """The id of the invite that it concerns."""
     sign_in: SignIn | None = None
@@ -234,7 +234,7 @@ async def _spend_id(connection: Connection, by: SignedIn, sign_in: SignIn) -> No
 
 
 async def first_outcome(gateway: Gateway, by: SignedIn, act: Act[Any]) -> Mapping[str, Any]:
-    """What is told of an act that was done before, once that is known, without what is shown once. Only after Repeated:
+    """Returns the outcome of an act that was done before, without the parts that are shown once. Only after Repeated:
     nothing is checked here. Raises ProofRefused if the id was another act's, UnknownOutcome if nothing is remembered,
     and what the act has raised."""
     outcome = gateway.outcomes.find(_key_of(by))

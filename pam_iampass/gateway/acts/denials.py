@@ -158,7 +158,7 @@ class _Looking:
     by_host: Mapping[str, Sequence[_Decision]]
     turns: turns.Turns
     of_person: Sequence[str]
-    """What keeps the person out everywhere."""
+    """The causes that keep the person out everywhere."""
 
     @classmethod
     async def at(
@@ -178,7 +178,7 @@ class _Looking:
         return cls(gateway, connection, person, by_host, now, of_person)
 
     async def rows_of(self, name: str) -> list[DenialRow]:
-        """What keeps the person out on a host now, and the last denials there that had another cause."""
+        """Returns the causes that keep the person out of a host now, and the last denials there with another cause."""
         there = sorted(self.by_host.get(name, ()), key=lambda each: -each.id)
         denials = [each for each in there if each.is_denial]
         host = None

@@ -45,7 +45,7 @@ class SuspendedHost:
 
 @dataclass(frozen=True)
 class RemovedHost:
-    """What followed when a host was removed."""
+    """The effects of the removal of a host."""
 
     void_invite: str | None
     """As in SuspendedHost."""

@@ -40,7 +40,7 @@ class VerifiedCaller:
     """The name of the actor who has the person asked."""
     remote: str
     sign_in: uuid.UUID | None = None
-    """That of the actor, for which a caller who approves is marked."""
+    """The sign-in of the actor, for which a caller who approves is marked."""
     answer: Answer = Answer.OVER
     why: str = ""
     """Why no phone was asked; empty if one was."""
@@ -99,9 +99,9 @@ class _EndsOne(Act[EndedSessions]):
     async def end(
         self, work: Work, session: str, person: str, what: str, *, of_another: bool
     ) -> EndedSessions:
-        """What is to be ended, with an alert that says `what`. The reason of `work` then says how far it had come.
-        Raises ActRefused, also unless it is another person's login exactly if `of_another`: a host says whose login it
-        is, so an alert must not depend on it."""
+        """Returns the sessions to end, with an alert that says `what`. The reason of `work` then says how far the
+        request or login had come. Raises ActRefused, also unless it is another person's login exactly if `of_another`:
+        a host says whose login it is, so an alert must not depend on it."""
         gateway, connection, id = work.gateway, work.connection, uuid.UUID(session)
         before = await turns.locked(connection, person)
         unknown = ActRefused(f"{person} has no such session")

@@ -40,9 +40,9 @@ _ASKS = (
 )
 """The condition of a session for which a phone rings, or may ring, or will once it is its turn."""
 SHOWN_SECONDS = 10
-"""For this time a request that is over is shown with what became of it, so that no other takes its place at once."""
+"""How long a request that has ended stays on the page with its outcome, so that no other takes its place at once."""
 _LEFT = f"{SHOWN_SECONDS} - extract(epoch FROM now() - coalesce(decided_at, least(deadline, expires_at)))"
-"""For how many seconds more a request is shown that is over."""
+"""SQL for the seconds for which a request that has ended is still shown."""
 _IS_OVER = (
     f"began_at > now() - interval '1 hour' AND parent IS NULL AND NOT {_ASKS}"
     f" AND {_LEFT} BETWEEN 0 AND {SHOWN_SECONDS}"
@@ -152,7 +152,7 @@ def _row(session: HostSession, left: float, *, asks: bool) -> RingRow:
 
 
 def _end_of(session: HostSession) -> str:
-    """What became of a request: `approved`, `denied` or `over`."""
+    """Returns the outcome of a request: `approved`, `denied` or `over`."""
     if session.approved:
         return "approved"
     return "denied" if session.status is Status.cancelled else "over"

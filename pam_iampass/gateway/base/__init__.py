@@ -1,1 +1,1 @@
-"""What all of the gateway stands on: settings, keys, the database, records, and the calls of IAMPASS."""
+"""The basis of the gateway: settings, keys, the database, records, and the calls of IAMPASS."""

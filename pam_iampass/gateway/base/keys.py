@@ -106,7 +106,7 @@ class KeyFile:
         return _base64url(hmac.digest(self._owners, _texts_form((token,)), "sha256"))
 
     def name(self, name: str) -> int:
-        """What the name of a person adds to the digest of all names, a number of 256 bits."""
+        """Returns the number of 256 bits that the name of a person adds to the digest of all names."""
         return int.from_bytes(hmac.digest(self._names, _texts_form((name,)), "sha256"), "big")
 
     def touch(self, *texts: str) -> bytes:

@@ -57,7 +57,7 @@ class Reason(enum.Enum):
         "withdrawn: the person for whom this account acts has a login of their own",
         "The person who must approve this logs in just now, so this request was withdrawn. Try again in a minute.",
     )
-    """Of an account that acts for a person: its request was on the phone."""
+    """The denial of an account that acts for a person, if its request was on the phone."""
     PHONE_LOST = (
         Outcome.NO_DEVICE,
         "the phone was reported lost (pam-iampass-gateway phone lost)",

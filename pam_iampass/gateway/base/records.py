@@ -241,7 +241,7 @@ class Filter:
     acts: Sequence[str] = ()
     """The kinds of acts, also of those that were refused."""
     actor: str = ""
-    """Who has done an act."""
+    """The administrator or user who did an act."""
     remote: str = ""
     """The beginning of the address from which it came."""
     before: int = 0

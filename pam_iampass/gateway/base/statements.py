@@ -91,8 +91,8 @@ async def by_name(
     values: Sequence[object],
     most: int | None,
 ) -> tuple[list[R], list[str]]:
-    """What `read` makes of the first rows by name that meet a condition of SQL, and the names in rows before these that
-    no gateway has written. However many those are, they hide no row."""
+    """Returns what `read` makes of the first rows by name that meet a condition of SQL, and the names in rows before
+    these that no gateway has written. Such rows never hide a valid row."""
     found, tampered = list[R](), list[str]()
     further, after = "true", list[object]()
     while True:

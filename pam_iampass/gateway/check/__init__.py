@@ -1,1 +1,1 @@
-"""What `check` finds, monitoring, backups, and whether the database is an old copy."""
+"""The findings of `check`, monitoring, backups, and whether the database is an old copy."""

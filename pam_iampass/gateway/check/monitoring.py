@@ -42,7 +42,7 @@ _LOOK_SECONDS = 5.0
 _HANGS_SECONDS = 1.0
 """A commit that has waited for a standby for so long counts as one that hangs."""
 WITHIN_SECONDS = 60.0
-"""For how long it counts that a transaction has found the disk full."""
+"""How long a transaction that found the disk full is reported."""
 CANNOT_WRITE = (
     "a transaction has failed within the last minute: the disk of the database is full or has an error"
 )

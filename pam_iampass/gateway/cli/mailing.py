@@ -55,7 +55,7 @@ class SendmailMailer:
     sender: str | None
     """The address from which mails come; None for what sendmail makes it."""
     message: str | None
-    """What a mail begins with."""
+    """The first paragraph of each mail."""
 
     def was_invited(self, user: str) -> bool | None:
         """As Mailer says."""

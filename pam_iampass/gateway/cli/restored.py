@@ -125,7 +125,7 @@ def _journal_reaches(last: datetime | None) -> bool:
 
 
 def _acts_since(last: datetime | None) -> list[Row]:
-    """What root's commands and the services of the gateway have written to the journal since then."""
+    """Returns the acts that root's commands and the gateway's services have written to the journal since then."""
     since = [] if last is None else [f"--since=@{int(last.timestamp()) - _CLOCKS_SECONDS}"]
     ours = [f"SYSLOG_IDENTIFIER={IDENTIFIER}", "_UID=0"]  # anybody can write the other fields
     with suppress(KeyError):

@@ -127,7 +127,7 @@ async def _watch_certificate(gateway: Gateway) -> None:
 
 
 class Notices:
-    """What does not answer this gateway, in the journal, and why: each once a minute."""
+    """Notices in the journal of each service that does not answer this gateway, and why, each at most once a minute."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -51,7 +51,7 @@ _TIME = "%Y%m%dT%H%M%S.%f"
 
 
 class _State(enum.Enum):
-    """What has become of one person: for programs, and as the end of a sentence about one and several."""
+    """The outcome for one person: for programs, and as the end of a sentence about one person and about several."""
 
     SHEET = ("sheet", "has a new sheet", "have a new sheet", "")
     HAS_CODES = ("has_codes", "has unused codes", "have unused codes", "yellow")
@@ -144,7 +144,7 @@ def _row(result: _Result) -> Row:
 def _read(
     gateway: CommandGateway, requests: Sequence[EnrollmentRequest], replace: bool, show: Callable[[str], None]
 ) -> tuple[list[_Result], list[Sheet], datetime]:
-    """What becomes of each, the sheets to be made, and the time by the database's clock."""
+    """Returns the outcome of each request, the sheets to make, and the time by the database's clock."""
     results, sheets = [], []
     for number, request in enumerate(requests, 1):
         show(f"Looking at {number} of {len(requests)}: {request.user}")

@@ -332,7 +332,7 @@ class Names:
     found: frozenset[str]
     """Also those of rows that do not count."""
     digest: bytes
-    """Of the names in all rows: one that a person and an account have, since an old row is back, is in it twice."""
+    """The digest of the names in all rows. A name that is in two rows, as after a restore, counts twice."""
     are_missing: bool
     """Whether they are not exactly the names that were added and not removed."""
 

@@ -1,4 +1,4 @@
-"""What a host asks for when it starts a request: read, and checked."""
+"""Reads and checks the fields with which a host starts a request."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class AskedStart:
 
     @property
     def account(self) -> str:
-        """Who logs in."""
+        """The user who logs in."""
         return self.agent or self.details.get("asker") or self.person
 
     @property

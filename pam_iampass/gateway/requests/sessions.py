@@ -110,8 +110,8 @@ class HostSession:
 
     @property
     def asker(self) -> str:
-        """Who logs in, if not `person`: an account that acts for them, or, as the host has said, a person for whom
-        `person` is the second one."""
+        """The user who logs in, if that is not `person`: an account that acts for them, or (as the host says) a person
+        for whom `person` gives the second approval."""
         return self.agent or self.details.get("asker") or self.person
 
     @property

@@ -228,8 +228,8 @@ async def may(
     actor: Actor,
     person: Annotated[str, text(person_name_error), "of this person"],
 ) -> Rows:
-    """For each group of hosts: whether the person may log in, why not (`why`), and whether its hosts accept recovery
-    codes. People themselves see only the groups that admit them."""
+    """Returns, for each group of hosts, whether the person may log in, why not (`why`), and whether its hosts accept
+    recovery codes. People themselves see only the groups that admit them."""
     return await show_may(gateway, connection, actor, person), False
 
 
@@ -241,8 +241,8 @@ async def access(
     search: _Search = "",
     after: Annotated[str, _PERSON, "the last name of the previous rows"] = "",
 ) -> Rows:
-    """For an access review: people, by name, each with the hosts that admit the person (`hosts`: their `group`,
-    `status` and `number`, whether the person `may` log in now, and `why`)."""
+    """Returns people for an access review, by name, each with the hosts that admit the person (`hosts`: their
+    `group`, `status` and `number`, whether the person `may` log in now, and `why`)."""
     return await show_access(gateway, connection, actor, search, after, MOST)
 
 
