@@ -32,6 +32,8 @@ from pam_iampass.text import csv_cell
 
 PAGE = 100
 """Rows of a page."""
+_MOST_LOGINS = 200
+"""Logins of the page that lists those of the whole fleet, which renews itself every few seconds."""
 LAST = 20
 """Records on a page about something else."""
 _DEEPEST = 5
@@ -387,10 +389,8 @@ async def _none() -> Found:
 async def open_logins(request: web.Request, visit: Visit) -> web.Response:
     found = await _view(visit, "sessions", search=request.query.get("search", ""))
     moment = datetime.now(timezone.utc)
-    logins = tree(found.rows)
-    return _page(
-        request, "open_logins.html", logins=logins, more=found.more, problem=found.problem, time=moment
-    )
+    logins, more = tree(found.rows[:_MOST_LOGINS]), found.more or len(found.rows) > _MOST_LOGINS
+    return _page(request, "open_logins.html", logins=logins, more=more, problem=found.problem, time=moment)
 
 
 async def hosts(request: web.Request, visit: Visit) -> web.Response:

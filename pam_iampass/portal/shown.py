@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -70,6 +71,7 @@ def _finalize(value: object) -> object:
     return "" if value is None else value
 
 
+@lru_cache(maxsize=4096)
 def name(text: str) -> Markup:
     """Return a name or an address whose parts stay whole: a line may end behind a dot, but not within a word."""
     parts = Markup("<wbr>").join(_PART.split(clean(text, _LONGEST)))  # it escapes them

@@ -816,6 +816,16 @@ def test_what_the_portal_itself_asks_for_has_words(gateway: ScriptedGateway) -> 
     assert ": recovery_new" in gateway.get("/").words, "what a host says is shown as it is"
 
 
+def test_of_very_many_logins_the_first_are_listed_and_the_page_says_so(gateway: ScriptedGateway) -> None:
+    gateway.roles = ("admin",)
+    for number, says in ((200, " · 200 logins and requests"), (201, " · the first 200 logins and requests")):
+        gateway.rows["sessions"] = [login(str(each)) for each in range(number)]
+        shown = gateway.get("/logins")
+        assert len(shown.all("li", "data-login")) == 200
+        assert says in shown.words
+        assert ("Not all logins are listed." in shown.words) == (number > 200)
+
+
 def test_the_logins_of_now_say_of_when_they_are_and_are_looked_at_again(gateway: ScriptedGateway) -> None:
     gateway.roles = ("helpdesk",)
     shown = gateway.get("/logins?search=bob")
