@@ -318,7 +318,9 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         person=row,
         acts_of_help=_HELP if helps else (),
         caller=row["caller_verified"] or "" if helps else None,
-        caller_notes=["caller-state", *(f"caller-of-{name}" for name in _HELP if OFFERS[name].weakens)] if helps else [],
+        caller_notes=["caller-state", *(f"caller-of-{name}" for name in _HELP if OFFERS[name].weakens)]
+        if helps
+        else [],
         asks_for_phone=_sees_logins(visit) or name == visit.person,
         may=may.rows,
         why=why,

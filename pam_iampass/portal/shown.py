@@ -56,7 +56,14 @@ def environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"back_to": back_to, "browser": browser, "duration": duration, "exact": exact, "moment": moment, "name": name}
+    made.filters |= {
+        "back_to": back_to,
+        "browser": browser,
+        "duration": duration,
+        "exact": exact,
+        "moment": moment,
+        "name": name,
+    }
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
     made.globals |= {"ASKS": ASKS, "REQUEST": REQUEST}
     made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK, "HOST_MEANS": HOST_MEANS}

@@ -703,7 +703,9 @@ def test_acts_that_weaken_security_are_marked_and_say_whether_the_caller_was_ver
     assert shown.words.count("weakens security") == len(weaken)
     assert shown.links.count("#phone_verify-of-all") == len(weaken)
     (renewed,) = shown.all("div", "hx-select-oob")
-    assert {"#caller-state", *(f"#caller-of-{name}" for name in weaken)} <= {*renewed.split(",")}, "a mark runs out meanwhile"
+    assert {"#caller-state", *(f"#caller-of-{name}" for name in weaken)} <= {*renewed.split(",")}, (
+        "a mark runs out meanwhile"
+    )
     gateway.rows["people"] = [
         {**row, "caller_verified": "2026-12-03T10:31:05+00:00"} for row in ROWS["people"]
     ]
