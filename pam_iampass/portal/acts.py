@@ -69,6 +69,7 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
         if was_shown
         else outcome(offer, result, given, is_own=person == visit.person, name=name, moment=moment),
         answer=offer.answer(result) if offer.answer else None,
+        is_done=not was_shown,
         repeated=answer.repeated,
         whose=person or visit.person,
         origin=request.app[SETTINGS].origin,

@@ -39,7 +39,7 @@ from pam_iampass.portal.visit import (
     local_address,
     page,
 )
-from pam_iampass.portal.words import WORDS, Words, words_of
+from pam_iampass.portal.words import PAGES, WORDS, Words, back_to, words_of
 from pam_iampass.server.serving import Bounds, Owner, by_address, serve
 from pam_iampass.server.strangers import Strangers
 
@@ -52,8 +52,6 @@ open their links at once."""
 _STRANGERS_LATE = BOUNDS.of_one_address - _STRANGERS_AT_ONCE - _STRANGERS_WAIT
 """Calls of strangers of one address that are refused late. Behind a proxy, they leave connections for other addresses.
 """
-_LISTS = {"/": "My account", "/hosts": "Hosts", "/people": "People"}
-"""Pages from which others are reached, and their names."""
 _HERE = Path(__file__).parent
 _HTMX = Path("/usr/share/javascript/htmx/htmx.min.js")
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -232,7 +230,7 @@ async def _refuse(request: web.Request, words: Words, detail: str = "") -> web.R
         says=words.says,
         detail=detail,
         back=back,
-        next=_next(back, words) if is_look else (back, "Go back"),
+        next=_next(back, words) if is_look else (back, back_to(back)),
         may_sign_in=words.status == 429 and has_sign_in,
         status=words.status,
     )
@@ -243,8 +241,8 @@ def _next(address: str, words: Words) -> tuple[str, str]:
     if words.status in (429, 500, 503):
         return address, "Try again"
     above = address.partition("?")[0].rpartition("/")[0]
-    found = above if above in _LISTS else "/"
-    return found, f"Go to {_LISTS[found]}"
+    found = above if above in PAGES else "/"
+    return found, f"Go to {PAGES[found]}"
 
 
 async def _back(request: web.Request, words: Words) -> str:

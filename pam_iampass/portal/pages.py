@@ -32,6 +32,8 @@ from pam_iampass.text import csv_cell
 
 PAGE = 100
 """Rows of a page."""
+_MOST_LOGINS = 200
+"""Logins of the page that lists those of the whole fleet, which renews itself every few seconds."""
 LAST = 20
 """Records on a page about something else."""
 _DEEPEST = 5
@@ -50,6 +52,8 @@ _HELP = (
     "person_link",
 )
 """The acts on the page of a person, for callers, in their order there."""
+_URGENT = {"damaged": 0, "alert": 1}
+"""The places of what needs attention first, by its kind."""
 _COLUMNS = tuple(RecordRow.__annotations__)
 _HOURS = {"day": 24, "week": 168, "month": 168}
 """The hours of the plot of the page Log, where they are not HOURS."""
@@ -161,7 +165,7 @@ async def account(request: web.Request, visit: Visit) -> web.Response:
     now = await visit.call(WaitForRings(visit.token))
     own, matters, logins, bypasses, acts, past = await asyncio.gather(
         _view(visit, "mine"),
-        _view(visit, "attention") if visit.roles else _none(),
+        _attention(visit),
         _own_logins(visit),
         _view(visit, "bypasses", person=visit.person),
         _acts(visit, concerns=visit.person),
@@ -177,7 +181,7 @@ async def account(request: web.Request, visit: Visit) -> web.Response:
         **_live(asking, now.seen, logins),
         requests=len(asking),
         own=own.rows[0],
-        waiting=[row for row in matters.rows if row["kind"] == "host_waits"],
+        attention=matters,
         is_lost=is_lost,
         bypasses=bypasses.rows,
         later=_later_sign_ins(own.rows[0]["sign_ins"], visit.sign_in),
@@ -231,8 +235,13 @@ def _asking(rows: Iterable[Row]) -> list[Row]:
 
 async def attention(request: web.Request, visit: Visit) -> web.Response:
     """The part of the navigation with the number of what needs attention now. Scripts of the page ask for it."""
+    return _page(request, "attention.html", number=len(await _attention(visit)))
+
+
+async def _attention(visit: Visit) -> list[Row]:
+    """What needs attention now; what may be an attack comes first."""
     found = await _view(visit, "attention") if visit.roles else Found()
-    return _page(request, "attention.html", number=len(found.rows))
+    return sorted(found.rows, key=lambda row: _URGENT.get(row["kind"], len(_URGENT)))
 
 
 async def _own_logins(visit: Visit) -> list[Row]:
@@ -309,7 +318,9 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
         person=row,
         acts_of_help=_HELP if helps else (),
         caller=row["caller_verified"] or "" if helps else None,
-        caller_notes=[f"caller-of-{name}" for name in _HELP if helps and OFFERS[name].weakens],
+        caller_notes=["caller-state", *(f"caller-of-{name}" for name in _HELP if OFFERS[name].weakens)]
+        if helps
+        else [],
         asks_for_phone=_sees_logins(visit) or name == visit.person,
         may=may.rows,
         why=why,
@@ -380,10 +391,8 @@ async def _none() -> Found:
 async def open_logins(request: web.Request, visit: Visit) -> web.Response:
     found = await _view(visit, "sessions", search=request.query.get("search", ""))
     moment = datetime.now(timezone.utc)
-    logins = tree(found.rows)
-    return _page(
-        request, "open_logins.html", logins=logins, more=found.more, problem=found.problem, time=moment
-    )
+    logins, more = tree(found.rows[:_MOST_LOGINS]), found.more or len(found.rows) > _MOST_LOGINS
+    return _page(request, "open_logins.html", logins=logins, more=more, problem=found.problem, time=moment)
 
 
 async def hosts(request: web.Request, visit: Visit) -> web.Response:
@@ -443,7 +452,7 @@ async def log(request: web.Request, visit: Visit) -> web.Response:
     found, hours, attention = await asyncio.gather(
         _records(visit, **_of_logins(query), **_of_records(query), last=PAGE),
         _view(visit, "hours", **_of_logins(query), hours=number),
-        _view(visit, "attention") if visit.roles else _none(),
+        _attention(visit),
     )
     has_older = found.rows and not query.get("session")
     older = _address(request, until=_oldest(found.rows)) if has_older else None
@@ -456,7 +465,7 @@ async def log(request: web.Request, visit: Visit) -> web.Response:
         newest=_address(request, since="", until="", session=""),
         plot=None if query.get("act") or query.get("actor") else plot(hours.rows, moment, number),
         download=request.query_string,
-        attention=attention.rows,
+        attention=attention,
     )
 
 

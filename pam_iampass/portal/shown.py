@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -24,6 +25,7 @@ from pam_iampass.portal.words import (
     HOST_MEANS,
     OUTCOMES,
     STATES,
+    back_to,
     purpose,
     reason,
     told,
@@ -54,7 +56,14 @@ def environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"browser": browser, "duration": duration, "exact": exact, "moment": moment, "name": name}
+    made.filters |= {
+        "back_to": back_to,
+        "browser": browser,
+        "duration": duration,
+        "exact": exact,
+        "moment": moment,
+        "name": name,
+    }
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
     made.globals |= {"ASKS": ASKS, "REQUEST": REQUEST}
     made.globals |= {"ASKERS": ASKERS, "HELPDESK": HELPDESK, "HOST_MEANS": HOST_MEANS}
@@ -69,6 +78,7 @@ def _finalize(value: object) -> object:
     return "" if value is None else value
 
 
+@lru_cache(maxsize=4096)
 def name(text: str) -> Markup:
     """Return a name or an address whose parts stay whole: a line may end behind a dot, but not within a word."""
     parts = Markup("<wbr>").join(_PART.split(clean(text, _LONGEST)))  # it escapes them

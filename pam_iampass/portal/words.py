@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from pam_iampass.fleet import DECLARED
 from pam_iampass.fleet.reasons import REASONS
@@ -192,6 +193,15 @@ PHONES: Mapping[str, tuple[str, str]] = {
     "lost": ("reported lost", "no"),
     "none": ("no phone registered", "wait"),
 }
+PAGES: Mapping[str, str] = {
+    "/": "My account",
+    "/people": "People",
+    "/access": "Access review",
+    "/logins": "Open logins",
+    "/hosts": "Hosts",
+    "/log": "Log",
+}
+"""The names of pages that are not about one person or host."""
 HELPDESK = "(helpdesk)"
 ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk"}
 """What has people asked that is no host, by what rows have in place of a host's name."""
@@ -209,6 +219,14 @@ _NEWS = "; told: "
 def words(name: str) -> str:
     """The name of an act or a field as words."""
     return re.sub("[_-]+", " ", name)
+
+
+def back_to(address: str) -> str:
+    """The text of a link back to a page, with the name of the page where an address of it says so."""
+    path = address.partition("?")[0]
+    above, _, last = path.rpartition("/")
+    name = PAGES.get(path) or (unquote(last) if above in ("/people", "/hosts") else "")
+    return f"Go back to {name}" if name else "Go back"
 
 
 def purpose(row: Mapping[str, Any]) -> str:

@@ -115,6 +115,26 @@ def test_no_result_is_wider_than_a_small_screen(
     assert page.locator("html").evaluate("(html) => html.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("path", ["/people", "/access", "/logins", "/hosts", "/log?within=week"])
+def test_a_search_has_room_on_each_screen(gateway: ScriptedGateway, open_page: OpenPage, path: str) -> None:
+    page = opened(open_page, gateway, path)
+    for width, lines in ((320, 2), (768, 1), (1280, 1)):
+        page.set_viewport_size({"width": width, "height": 800})
+        for label in page.locator("form.search label:not(.tick)").all():
+            assert (label.bounding_box() or {})["height"] <= lines * 26, (width, label.inner_text())
+        assert (page.locator("#search").bounding_box() or {})["width"] >= 256, width
+
+
+def test_on_a_wide_screen_what_a_help_desk_needs_for_a_call_is_seen_at_once(
+    gateway: ScriptedGateway, open_page: OpenPage
+) -> None:
+    gateway.roles = ("helpdesk",)
+    page = opened(open_page, gateway, "/people/bob", viewport={"width": 1280, "height": 800})
+    for name in ("Ring to verify a caller", "Report the phone lost", "Register a new phone"):
+        expect(page.locator("summary", has_text=name)).to_be_in_viewport()
+    expect(page.locator("#facts")).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.parametrize("path", ["/logins", "/log"])
 def test_a_list_does_not_touch_the_line_above_it(
     gateway: ScriptedGateway, open_page: OpenPage, path: str
@@ -160,7 +180,7 @@ def test_with_forced_colors_the_page_that_is_open_states_and_the_parts_of_the_pl
     assert (len({*bars}), len({*legend})) == (3, 3), "patterns, not only colours"
     page.goto(f"{gateway.url}/people/bob")
     chips = page.locator("summary .chip")
-    assert {*chips.all_inner_texts()} == {"weakens security"}
+    assert {*chips.all_inner_texts()} == {"not verified", "weakens security"}
     signs, borders = page.locator(".chip").evaluate_all(
         "(all) => [all.map((chip) => getComputedStyle(chip, '::before').content),"
         " all.map((chip) => getComputedStyle(chip).borderTopWidth)]"

@@ -294,7 +294,7 @@ def refused(who: Person, act: str, **parameters: str) -> str:
 def test_a_help_desks_road(fleet: Fleet, new_person: NewPerson) -> None:
     dora = operator(fleet, new_person, "dora")
     dora.page.get_by_role("link", name="People", exact=True).click()
-    dora.page.get_by_label("Part of the name, or a group").fill("b")
+    dora.page.get_by_label("a part of the name, or a group").fill("b")
     dora.press("Search")
     picture(dora, "desk-1-people")
     dora.page.get_by_role("link", name="bob").click()

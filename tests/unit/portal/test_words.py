@@ -19,7 +19,7 @@ from pam_iampass.portal import words
 from pam_iampass.portal.calls import Error
 from pam_iampass.portal.gateway import GatewayAway, GatewayError
 from pam_iampass.portal.offers import OFFERS
-from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, WORDS, reason, told, words_of
+from pam_iampass.portal.words import ASKERS, HELPDESK, OUTCOMES, WORDS, back_to, reason, told, words_of
 
 #: What only a mistake of the portal leads to.
 MISTAKES = {Error.UNKNOWN_CALL, Error.WRONG_METHOD, Error.TOO_SLOW}
@@ -39,6 +39,22 @@ def test_what_is_refused_is_said_for_what_was_asked() -> None:
     assert words_of(refused, "/act/phone_new") is WORDS["REFUSED"]
     assert words_of(GatewayAway("status 413", 413), "/act/bypass") is WORDS["TOO_LARGE"]
     assert words_of(GatewayAway("no socket"), "/") is WORDS["AWAY"]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("/", " to My account"),
+        ("/people?search=x", " to People"),
+        ("/people/o%27neil", " to o'neil"),
+        ("/hosts/web1.example", " to web1.example"),
+        ("/log?act=bypass", " to Log"),
+        ("/act/bypass", ""),
+        ("/people/", ""),
+    ],
+)
+def test_a_link_back_names_its_page(address: str, name: str) -> None:
+    assert back_to(address) == f"Go back{name}"
 
 
 def test_what_a_record_names_has_words() -> None:
