@@ -25,7 +25,7 @@ from pam_iampass.gateway.base.settings import GatewaySettings, GroupSettings
 from pam_iampass.gateway.calls import codes
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import HostStatus, Invite
-from pam_iampass.gateway.requests import asking, turns
+from pam_iampass.gateway.requests import asking, host_limits, turns
 from pam_iampass.login.throttle import Pending
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.gateway.test_codes import left, new_codes
@@ -256,7 +256,7 @@ def test_who_cancels_a_request_of_a_suspended_host_does_not_undo_that(
     settings: GatewaySettings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = {"servers": GroupSettings(everybody=True, suspend_by_itself=True)}
-    monkeypatch.setattr(asking, "_BRAKE_PEOPLE", 1)
+    monkeypatch.setattr(host_limits, "_BRAKE_PEOPLE", 1)
     with RunningGateway(replace(settings, groups=groups)) as running:
         running.populate()
         begun = ask(running, HOST, "alice")

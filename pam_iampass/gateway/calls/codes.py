@@ -29,7 +29,7 @@ from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host
 from pam_iampass.gateway.people import agents
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import asked_start, starts
+from pam_iampass.gateway.requests import allowed, asked_start
 from pam_iampass.login.recovery import HOW_MANY, make, read, shown
 from pam_iampass.login.throttle import Attempt, Refusal, ThrottleState, attempted
 from pam_iampass.outcome import Outcome
@@ -233,7 +233,7 @@ async def redeem(gateway: Gateway, host_id: str, asked: AskedCode) -> int | Reas
 async def _redeemed(
     gateway: Gateway, connection: Connection, host: Host, asked: AskedCode
 ) -> int | Reason | Refusal:
-    person = await starts.find_allowed_person(gateway, connection, host, asked.machine, asked.person)
+    person = await allowed.find_allowed_person(gateway, connection, host, asked.machine, asked.person)
     account = asked.details.get("session_user", "")
     row = await one(connection, agents.STATEMENT, account)
     within = await agents.verified(gateway, connection, row, account, host)

@@ -24,14 +24,13 @@ from pam_iampass.gateway.base.connection import Connection, DatabaseAway, Databa
 from pam_iampass.gateway.base.gateway import Gateway, Poll
 from pam_iampass.gateway.base.keys import Tampered
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
-from pam_iampass.gateway.base.records import Kind
-from pam_iampass.gateway.base.statements import each_one, many, now, one
+from pam_iampass.gateway.base.statements import each_one, many, now
 from pam_iampass.gateway.base.upstream import Lane
 from pam_iampass.gateway.hosts import hosts
-from pam_iampass.gateway.hosts.hosts import Host, HostStatus
+from pam_iampass.gateway.hosts.hosts import HostStatus
 from pam_iampass.gateway.people import agents, people
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import sessions, turns
+from pam_iampass.gateway.requests import host_limits, sessions, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.login.throttle import Cause, Refusal, RequestResult
 from pam_iampass.outcome import Outcome, SessionEvent
@@ -49,16 +48,6 @@ _MAY_RING_SECONDS = 90
 """A phone does not ring any more this long after a start whose outcome is not known."""
 _LATE_SECONDS = 10
 """A login whose time is over is ended by its turns meanwhile; then `give_up_starts` ends it."""
-_BRAKE_PEOPLE = 3
-_WITHDRAWN_PEOPLE = 10
-"""If a host has ended the requests of this many people before they have answered, an administrator should look."""
-_WITHDRAWN_OF_PERSON = 5
-"""The same for such requests to one person."""
-_CANCELLED_BY_PERSON = 5
-"""If one person has cancelled this many requests within an hour, somebody else may make them."""
-BRAKE_MINUTES = 10
-_ANSWERED_SECONDS = 20
-"""A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
 _OUTCOMES = {
     Status.active: Outcome.APPROVED,
     Status.walkaway: Outcome.APPROVED,
@@ -529,89 +518,16 @@ async def write_status_once(
         took = (columns["decided_at"] - before.began_at).total_seconds()
         connection.after_commit.append(partial(metrics.ANSWERS.labels(outcome.value).observe, took))
         if status is Status.cancelled and not before.agent:
-            await _report_cancels(connection, before.person)
+            await host_limits.report_cancels(connection, before.person)
         withdrawn = (status is Status.closed and not is_withdrawn) or (
-            status is Status.timeout and took < _ANSWERED_SECONDS
+            status is Status.timeout and took < host_limits.ANSWERED_SECONDS
         )
         if withdrawn or status is Status.cancelled:
             host = await hosts.find(gateway, connection, after.host)
             if host is not None:
-                ringing = await _brake_host(
+                ringing = await host_limits.brake(
                     gateway, connection, host, before.person, status, columns["decided_at"]
                 )
     elif status.ended:
         await sessions.record(connection, after, None, event=SessionEvent.ENDED.value, reason=status.name)
     return WrittenStatus(after, ringing, by_lost_phone)
-
-
-async def _brake_host(
-    gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
-) -> list[HostSession]:
-    """Slow a host down if three people have cancelled its requests, unless as many people have approved some. An owner
-    who cancels the request of an account that acts for them says nothing of the host.
-
-    :param status: cancelled; else the host has ended a request before it could be answered.
-
-    Returns the requests on phones of a host that is stopped by this: nobody may approve them any more.
-    """
-    statement = """
-        SELECT
-            count(DISTINCT person) FILTER (WHERE status = 'cancelled' AND NOT details ? 'agent') AS cancelled,
-            count(DISTINCT person) FILTER (WHERE withdrawn) AS withdrawn,
-            count(DISTINCT person) FILTER (WHERE approved) AS approved,
-            count(*) FILTER (WHERE withdrawn AND person = %s) AS of_person
-        FROM session, LATERAL (SELECT NOT approved AND reason IS DISTINCT FROM 'OWNER_FIRST' AND (status = 'closed'
-            OR status = 'timeout' AND decided_at - began_at < make_interval(secs => %s)) AS withdrawn) AS way
-        WHERE host_name = %s AND began_at > now() - interval '1 hour'
-            AND decided_at > now() - make_interval(mins => %s)
-    """
-    _, counted = await each_one(
-        connection,
-        (hosts.LOCK, host.id),
-        (statement, person, _ANSWERED_SECONDS, host.name, BRAKE_MINUTES),
-    )
-    if counted is None:
-        return []
-    if status is not Status.cancelled:
-        many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)
-        if many_people or counted["of_person"] >= _WITHDRAWN_OF_PERSON:
-            await records.alert(
-                connection, host.name, "this host ends its requests before people have answered"
-            )
-        return []
-    if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):
-        return []
-    policy = gateway.settings.groups.get(host.group)
-    stops = policy is not None and policy.suspend_by_itself
-    if stops:
-        # An administrator may have suspended it meanwhile.
-        locked = await hosts.change(gateway, connection, host.id)
-        if locked is None or locked.status is not HostStatus.ACTIVE:
-            return []
-    what = f"{counted['cancelled']} people have cancelled requests of this host"
-    others = await hosts.others_of_invite(connection, host.name)
-    more = f"; {others}" if others else ""
-    if stops:
-        await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
-        reason = f"{what}: it may not ask any more{more}"
-        await records.write(connection, Kind.ALERT, host=host.name, what="host_stopped", reason=reason)
-        return await sessions.find_ringing_of_host(gateway, connection, host.name)
-    await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=BRAKE_MINUTES))
-    await records.alert(connection, host.name, f"{what}: it is slowed down", more=more)
-    return []
-
-
-async def _report_cancels(connection: Connection, person: str) -> None:
-    """Write an alert if a person has cancelled many requests within an hour, whichever hosts they came from."""
-    counted = await one(
-        connection,
-        "SELECT count(*) AS cancelled, array_agg(DISTINCT host_name ORDER BY host_name) AS hosts FROM session"
-        " WHERE person = %s AND status = %s AND began_at > now() - interval '1 hour' AND NOT details ? 'agent'",
-        *(person, Status.cancelled.name),
-    )
-    if counted is not None and counted["cancelled"] >= _CANCELLED_BY_PERSON:
-        what = (
-            f"{person} has cancelled {_CANCELLED_BY_PERSON} requests or more within an hour, of"
-            f" {', '.join(counted['hosts'])}: somebody may have their password"
-        )
-        await records.alert(connection, None, what, person=person)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
+from pam_iampass.client.status import Status
 from pam_iampass.gateway.base import records
 from pam_iampass.gateway.base.connection import Connection, Lock
+from pam_iampass.gateway.base.gateway import Gateway
 from pam_iampass.gateway.base.reasons import Reason, RefusedStart
+from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import LimitSettings
-from pam_iampass.gateway.base.statements import one
-from pam_iampass.gateway.hosts.hosts import Asker, Host
-from pam_iampass.gateway.requests import asking, turns
+from pam_iampass.gateway.base.statements import each_one, one
+from pam_iampass.gateway.hosts import hosts
+from pam_iampass.gateway.hosts.hosts import Asker, Host, HostStatus
+from pam_iampass.gateway.requests import sessions, turns
+from pam_iampass.gateway.requests.sessions import HostSession
 from pam_iampass.login.throttle import Pending
 
 ASKED = "parent IS NULL AND state <> 'not_started' AND state <> 'queued'"
@@ -25,6 +32,17 @@ _MOST_WHILE_SLOWED = 3
 
 AT_LIMIT = RefusedStart(Reason.HOST_THROTTLED, "too many requests of this host were not approved")
 """The answer to a start of a host that has reached `host_requests_per_hour`."""
+
+_BRAKE_PEOPLE = 3
+_WITHDRAWN_PEOPLE = 10
+"""If a host has ended the requests of this many people before they have answered, an administrator should look."""
+_WITHDRAWN_OF_PERSON = 5
+"""The same for such requests to one person."""
+_CANCELLED_BY_PERSON = 5
+"""If one person has cancelled this many requests within an hour, somebody else may make them."""
+_BRAKE_MINUTES = 10
+ANSWERED_SECONDS = 20
+"""A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
 
 
 def lock_starts(connection: Connection, host_id: str) -> None:
@@ -72,7 +90,7 @@ async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns
     one a minute. A person who just did not approve one has none: people who cancel do not take it from the rest. The
     transaction has locked the starts of the host.
     """
-    since = before.now - asking.BRAKE_MINUTES * 60
+    since = before.now - _BRAKE_MINUTES * 60
     own = sum(at > since for at in turns.requests_of_host(before, login).values())
     if login.is_familiar:
         return own >= _MOST_WHILE_SLOWED
@@ -82,3 +100,76 @@ async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns
     )
     recent = await one(connection, statement, asker.name)
     return own > 0 or recent is not None
+
+
+async def brake(
+    gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
+) -> list[HostSession]:
+    """Slow a host down if three people have cancelled its requests, unless as many people have approved some. An owner
+    who cancels the request of an account that acts for them says nothing of the host.
+
+    :param status: cancelled; else the host has ended a request before it could be answered.
+
+    Returns the requests on phones of a host that is stopped by this: nobody may approve them any more.
+    """
+    statement = """
+        SELECT
+            count(DISTINCT person) FILTER (WHERE status = 'cancelled' AND NOT details ? 'agent') AS cancelled,
+            count(DISTINCT person) FILTER (WHERE withdrawn) AS withdrawn,
+            count(DISTINCT person) FILTER (WHERE approved) AS approved,
+            count(*) FILTER (WHERE withdrawn AND person = %s) AS of_person
+        FROM session, LATERAL (SELECT NOT approved AND reason IS DISTINCT FROM 'OWNER_FIRST' AND (status = 'closed'
+            OR status = 'timeout' AND decided_at - began_at < make_interval(secs => %s)) AS withdrawn) AS way
+        WHERE host_name = %s AND began_at > now() - interval '1 hour'
+            AND decided_at > now() - make_interval(mins => %s)
+    """
+    _, counted = await each_one(
+        connection,
+        (hosts.LOCK, host.id),
+        (statement, person, ANSWERED_SECONDS, host.name, _BRAKE_MINUTES),
+    )
+    if counted is None:
+        return []
+    if status is not Status.cancelled:
+        many_people = counted["withdrawn"] >= max(_WITHDRAWN_PEOPLE, counted["approved"] + 1)
+        if many_people or counted["of_person"] >= _WITHDRAWN_OF_PERSON:
+            await records.alert(
+                connection, host.name, "this host ends its requests before people have answered"
+            )
+        return []
+    if counted["cancelled"] < max(_BRAKE_PEOPLE, counted["approved"] + 1):
+        return []
+    policy = gateway.settings.groups.get(host.group)
+    stops = policy is not None and policy.suspend_by_itself
+    if stops:
+        # An administrator may have suspended it meanwhile.
+        locked = await hosts.change(gateway, connection, host.id)
+        if locked is None or locked.status is not HostStatus.ACTIVE:
+            return []
+    what = f"{counted['cancelled']} people have cancelled requests of this host"
+    others = await hosts.others_of_invite(connection, host.name)
+    more = f"; {others}" if others else ""
+    if stops:
+        await hosts.change(gateway, connection, host.id, status=HostStatus.STOPPED)
+        reason = f"{what}: it may not ask any more{more}"
+        await records.write(connection, Kind.ALERT, host=host.name, what="host_stopped", reason=reason)
+        return await sessions.find_ringing_of_host(gateway, connection, host.name)
+    await hosts.change(gateway, connection, host.id, slowed_until=moment + timedelta(minutes=_BRAKE_MINUTES))
+    await records.alert(connection, host.name, f"{what}: it is slowed down", more=more)
+    return []
+
+
+async def report_cancels(connection: Connection, person: str) -> None:
+    """Write an alert if a person has cancelled many requests within an hour, whichever hosts they came from."""
+    counted = await one(
+        connection,
+        "SELECT count(*) AS cancelled, array_agg(DISTINCT host_name ORDER BY host_name) AS hosts FROM session"
+        " WHERE person = %s AND status = %s AND began_at > now() - interval '1 hour' AND NOT details ? 'agent'",
+        *(person, Status.cancelled.name),
+    )
+    if counted is not None and counted["cancelled"] >= _CANCELLED_BY_PERSON:
+        what = (
+            f"{person} has cancelled {_CANCELLED_BY_PERSON} requests or more within an hour, of"
+            f" {', '.join(counted['hosts'])}: somebody may have their password"
+        )
+        await records.alert(connection, None, what, person=person)

@@ -31,7 +31,7 @@ from pam_iampass.gateway.base.statements import Statement, each_one, insert, man
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.hosts.hosts import Host, HostStatus
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import asking, sessions, starts
+from pam_iampass.gateway.requests import allowed, asking, sessions, starts
 from pam_iampass.gateway.requests.asked_start import AskedStart
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.outcome import Outcome, SessionEvent
@@ -286,7 +286,7 @@ async def _start_child(
         now_asking = await hosts.find(gateway, connection, host.id)
         if locked is None or now_asking is None or not _may_cover(gateway, now_asking, asked, *locked):
             return None
-        person = await starts.find_allowed_person(
+        person = await allowed.find_allowed_person(
             gateway, connection, now_asking, asked.machine, asked.person
         )
         if not isinstance(person, Person) or person.phone_to_disable:

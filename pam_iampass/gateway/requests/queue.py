@@ -26,7 +26,7 @@ from pam_iampass.gateway.base.statements import one
 from pam_iampass.gateway.hosts import hosts
 from pam_iampass.gateway.people import agents
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import asking, host_limits, sessions, starts, turns
+from pam_iampass.gateway.requests import allowed, asking, host_limits, sessions, turns
 from pam_iampass.gateway.requests.sessions import HostSession, State
 from pam_iampass.gateway.requests.turns import Turns
 from pam_iampass.login import throttle
@@ -112,7 +112,7 @@ async def _write_started(
     host = None if is_own else await hosts.find(gateway, connection, row["host"])
     found: Person | Reason | RefusedStart
     if is_own:
-        found = await starts.find_known_person(gateway, connection, hosts.ITSELF, row["person"])
+        found = await allowed.find_known_person(gateway, connection, hosts.ITSELF, row["person"])
     elif host is None:
         found = Reason.HOST_SUSPENDED
     else:
@@ -122,7 +122,7 @@ async def _write_started(
         elif host.is_slowed(now) and await host_limits.is_held_back(connection, host, before, login):
             found = Reason.HOST_THROTTLED
         else:
-            found = await starts.find_allowed_person(gateway, connection, host, host.machine, row["person"])
+            found = await allowed.find_allowed_person(gateway, connection, host, host.machine, row["person"])
     if isinstance(found, Person):
         waiting = sessions.from_verified(gateway, row)
         if waiting.agent:

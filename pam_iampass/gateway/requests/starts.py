@@ -30,11 +30,11 @@ from pam_iampass.gateway.base.records import Kind
 from pam_iampass.gateway.base.settings import LimitSettings
 from pam_iampass.gateway.base.statements import insert, many, one
 from pam_iampass.gateway.hosts import hosts, news
-from pam_iampass.gateway.hosts.hosts import Asker, Host, HostStatus
-from pam_iampass.gateway.people import agents, people
+from pam_iampass.gateway.hosts.hosts import Asker, Host
+from pam_iampass.gateway.people import agents
 from pam_iampass.gateway.people.agents import Agent
 from pam_iampass.gateway.people.people import Person
-from pam_iampass.gateway.requests import asking, bypasses, sessions, turns
+from pam_iampass.gateway.requests import allowed, asking, bypasses, sessions, turns
 from pam_iampass.gateway.requests.asked_start import AskedStart
 from pam_iampass.gateway.requests.bypasses import Bypass
 from pam_iampass.gateway.requests.host_limits import (
@@ -198,7 +198,7 @@ async def _admit_own(gateway: Gateway, asker: Asker, asked: AskedStart) -> _Admi
         turns.lock(connection, asked.person)
         read = await _read_rows(connection, asker, asked.person, None, gateway.settings.limits)
         assert read is not None  # noqa: S101 - the gateway itself has a row of constants
-        person = await find_known_person(gateway, connection, asker, asked.person, read["person"])
+        person = await allowed.find_known_person(gateway, connection, asker, asked.person, read["person"])
         if isinstance(person, Reason):
             return await _refuse(connection, asker, asked, RefusedStart(person))
         before = turns.Turns.of(read["turn"], person.name)
@@ -276,7 +276,7 @@ async def _admit_once(
         host = hosts.from_row(gateway, read["host"], id=host_id)
 
         # 2. Refuse
-        person = await find_allowed_person(
+        person = await allowed.find_allowed_person(
             gateway, connection, host, asked.machine, asked.person, read["person"]
         )
         agent, within = [
@@ -446,54 +446,6 @@ async def _read_rows(
         within=within,
         most_unapproved=limits.host_requests_per_hour,
     )
-
-
-async def find_allowed_person(
-    gateway: Gateway,
-    connection: Connection,
-    host: Host,
-    machine: str | None,
-    name: str,
-    row: Mapping[str, Any] | None = None,
-) -> Person | Reason:
-    """The person of this name, who can log in to this host, which may ask; else why not.
-
-    `row` is the person's, with the name None if there is none; it is read here if it is not given.
-    """
-    if gateway.restored:
-        return Reason.RESTORED
-    if host.status is not HostStatus.ACTIVE:
-        return Reason.HOST_NOT_ADMITTED if host.status is HostStatus.WAITING else Reason.HOST_SUSPENDED
-    if not await hosts.is_its_machine(gateway, connection, host, machine):
-        return Reason.WRONG_MACHINE
-    person = await find_known_person(gateway, connection, host, name, row)
-    if isinstance(person, Reason):
-        return person
-    if not gateway.settings.admits(host.group, person.groups):
-        return Reason.NOT_ON_THIS_HOST
-    return person
-
-
-async def find_known_person(
-    gateway: Gateway,
-    connection: Connection,
-    asker: Asker,
-    name: str,
-    row: Mapping[str, Any] | None = None,
-) -> Person | Reason:
-    """The person of this name, who can log in somewhere; else why not. `row` as for `find_allowed_person`."""
-    if gateway.restored:
-        return Reason.RESTORED
-    person = None
-    if person_name_error(name) is None:
-        try:
-            if row is None:
-                person = await people.find(gateway, connection, name)
-            elif row["name"] is not None:
-                person = people.from_row(gateway, row, name=name)
-        except Tampered as error:
-            await records.alert(connection, asker.name, str(error), person=name)
-    return person if person is not None and person.active else Reason.UNKNOWN_USER
 
 
 async def _find_repeated(
