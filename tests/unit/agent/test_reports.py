@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,7 @@ def gateway() -> Gateway:
     return Gateway()
 
 
+Connect = Callable[[str], AuthenticationAPI]
 MakeQueue = Callable[..., LoginReports]
 
 
@@ -56,11 +58,15 @@ def queue(own_folder: Path, gateway: Gateway) -> Iterator[MakeQueue]:
     """Makes the queue of an agent; of another agent that follows the one before."""
     opened: list[Database] = []
 
-    def make(now: float = 1000.0) -> LoginReports:
+    def make(*times: float, connect: Connect | None = None) -> LoginReports:
+        """The clock shows each of these times once, and the last one from then on."""
         for database in opened:
             database.close()
         opened.append(state_in(own_folder).database)
-        made = LoginReports(opened[-1], lambda _config: cast("AuthenticationAPI", gateway), lambda: now)
+        clock = itertools.chain(times[:-1], itertools.repeat(times[-1] if times else 1000.0))
+        made = LoginReports(
+            opened[-1], connect or (lambda _config: cast("AuthenticationAPI", gateway)), clock.__next__
+        )
         opened[-1].open()
         return made
 
@@ -75,9 +81,8 @@ def add(found: LoginReports, number: int = 1, login: Login = BACKUP) -> None:
 
 
 def test_the_gateway_is_told_who_logged_in_how_and_how_long_ago(queue: MakeQueue, gateway: Gateway) -> None:
-    found = queue()
+    found = queue(1000.0, 1007.4)
     found.add("iampass.yaml", BACKUP, EXEMPT)
-    found._clock = lambda: 1007.4
     assert found.send()
     assert gateway.told == [
         {
@@ -92,10 +97,8 @@ def test_the_gateway_is_told_who_logged_in_how_and_how_long_ago(queue: MakeQueue
 def test_a_clock_that_was_wrong_at_the_login_makes_no_report_that_a_gateway_refuses(
     queue: MakeQueue, gateway: Gateway
 ) -> None:
-    found = queue(0.0)
-    add(found)
-    found._clock = lambda: 1.8e9
-    add(found)
+    found = queue(0.0, 1.8e9)
+    add(found, 2)
     assert found.send()
     assert [each["ago"] for each in gateway.told] == [30 * 86400, 0]
 
@@ -233,7 +236,7 @@ def test_what_the_gateway_does_not_understand_holds_up_nothing(queue: MakeQueue,
 def test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_other_reports(
     queue: MakeQueue, gateway: Gateway
 ) -> None:
-    found, away = queue(), Gateway()
+    away = Gateway()
     away.fails = Unavailable("away")
     apis = {"away.yaml": away, "iampass.yaml": gateway}
 
@@ -242,7 +245,7 @@ def test_settings_that_cannot_be_read_and_gateways_that_are_away_hold_up_no_othe
             raise ConfigurationError([])
         return cast("AuthenticationAPI", apis[config])
 
-    found._connect = connect
+    found = queue(connect=connect)
     for config in (*["gone.yaml"] * (AT_ONCE + 2), "away.yaml", "iampass.yaml"):
         found.add(config, Login("backup", "sshd"), EXEMPT)
     assert not found.send()
