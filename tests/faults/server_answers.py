@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.client.talk import polled
+from tests.support import deadline
 from tests.support.deadline import DEADLINE
 from tests.support.faults.case import ABORT, Case, Expected, Requests
 from tests.support.faults.expected import (
@@ -97,7 +98,7 @@ def _at_a_poll() -> Iterator[Case]:
     yield row("403", MISCONFIGURED.but(requests=once, within=4.0), REFUSED, ENDED)
     ended = "The request was ended before it was approved."
     ends = {
-        "the status cancelled": (polled("cancelled"), "Denied on your phone."),
+        "the status cancelled": (polled("cancelled"), deadline.DENIED),
         "the status failed": (polled("failed"), "Your phone did not recognize you."),
         "the status closed": (polled("closed"), ended),
         "the status walkaway": (polled("walkaway"), "Your phone is not near you."),

@@ -18,6 +18,7 @@ from pam_iampass.system.boot import machine_digest
 from tests.gateway.test_bypasses import bypass
 from tests.gateway.test_codes import new_codes
 from tests.gateway.test_nothing_sent import closed_port
+from tests.support.deadline import DENIED
 from tests.support.gateway import HOST, HOST_SECRET, RunningGateway, new_request_id, settings_for
 from tests.support.sandbox import Sandbox
 from tests.support.scripted_server import REQUEST, answer, authority, reset, scripted_server
@@ -75,7 +76,7 @@ def test_a_login_is_approved_by_name_and_the_gateway_knows_of_it(
 def test_a_refusal_is_one_request(host: Setting, gateway: RunningGateway) -> None:
     host.sandbox.auto = "deny"
     join(host, gateway)
-    assert host.login().errors == ["Denied on your phone."]
+    assert host.login().errors == [DENIED]
     assert len(host.sandbox.sessions) == 1
 
 

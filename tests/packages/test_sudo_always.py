@@ -11,12 +11,13 @@ from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
 from tests.packages.kept_logins import SETTINGS, Login, all_log_out, ended, wait_for
 from tests.packages.people import People, outcomes, type_password
+from tests.support.deadline import DENIED
 from tests.support.terminal import Terminal
 
 PROGRAMS = ["sudo"] if os.environ.get("PACKAGES_RELEASE") == "bookworm" else ["sudo", "sudo-rs"]
 WHO = "sh -c 'echo as-root-$(id -u)'"
 AS_ROOT = "as-root-0"
-DENIED = {"sudo": "Denied on your phone.", "sudo-rs": "Permission denied"}
+REFUSED = {"sudo": DENIED, "sudo-rs": "Permission denied"}
 """What a denied command without a terminal shows: sudo-rs then passes on no text of a module."""
 
 
@@ -62,7 +63,7 @@ def test_each_command_asks_and_a_pipe_has_no_byte_of_ours(
         assert (sudo.finish(), sudo.shown.split()) == (0, [AS_ROOT])
     sudo = by_alice(machine, f"setsid --wait {program} -n {WHO} < /dev/null; echo status $?")
     people.phone.deny("alice")
-    sudo.expect_exact(DENIED[program])
+    sudo.expect_exact(REFUSED[program])
     sudo.expect_exact("status 1")
     sudo.finish()
     assert AS_ROOT not in sudo.shown
@@ -81,7 +82,7 @@ def test_within_a_login_that_is_kept_it_is_covered_until_the_login_ends(
     wait_for(lambda: ended(machine, people, login), "the login ends")
     sudo = by_alice(machine, f"{program} -n {WHO}")
     people.phone.deny("alice")
-    sudo.expect_exact("Denied on your phone.")
+    sudo.expect_exact(DENIED)
     assert sudo.finish() == 1
     found = [(outcome, service) for outcome, _, _, service in outcomes(machine.journal_now(cursor))]
     assert found[:2] == [("approved", "sshd"), ("covered", "sudo")]

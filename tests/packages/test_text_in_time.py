@@ -10,6 +10,7 @@ import pytest
 from tests.packages.administrator import Administrator
 from tests.packages.booted import Booted
 from tests.packages.people import KEY, PROMPT, TEXT, People, got_in, outcomes, type_password
+from tests.support.deadline import DENIED
 from tests.support.terminal import Terminal
 
 PROGRAM = "/usr/lib/openssh/sshd-session"
@@ -53,7 +54,7 @@ def test_a_refusal_is_shown_and_no_code_is_asked_for(machine: Booted, people: Pe
     assert not asks_for_enter(login)
     people.phone.deny("alice")
     assert not got_in(login, "alice")
-    assert "Denied on your phone." in login.shown
+    assert DENIED in login.shown
     assert "recovery code" not in login.shown
 
 

@@ -1,4 +1,4 @@
-"""How long tests wait, and a login for the phone."""
+"""How long tests wait, and a login for the phone; what its user reads."""
 
 from __future__ import annotations
 
@@ -31,3 +31,10 @@ def press_enter(seconds: int) -> str:
 APPROVE_WITHIN = approve_within(DEADLINE)
 PRESS_ENTER = press_enter(DEADLINE)
 NOBODY_ANSWERED = f"Nobody answered on your phone within {DEADLINE} seconds."
+APPROVED = "Approved on your phone."
+DENIED = "Denied on your phone."
+
+
+def not_approved_by(approver: str) -> str:
+    """What the user of a session reads that somebody else had to approve."""
+    return f"{approver} has not approved this."

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.deadline import NOBODY_ANSWERED, TIMEOUT
+from tests.support.deadline import DENIED, NOBODY_ANSWERED, TIMEOUT
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.pam_files import sshd_file
@@ -24,7 +24,6 @@ from tests.support.world import PASSWORD, PATIENCE, REMOTE, World, token_of
 BATCH = "BatchMode=yes"
 BY_PASSWORD = ("PubkeyAuthentication=no", "PreferredAuthentications=password", "NumberOfPasswordPrompts=1")
 BY_KEYBOARD = ("PubkeyAuthentication=no", "PreferredAuthentications=keyboard-interactive")
-DENIED = "Denied on your phone."
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.agent import RunningAgent
+from tests.support.deadline import DENIED
 from tests.support.directory import sssd
 from tests.support.installation import Installation
 from tests.support.journald import Journald
@@ -18,7 +19,6 @@ from tests.support.sshd import Sshd, without_terminal
 from tests.support.world import REMOTE, World
 
 BATCH = "BatchMode=yes"
-DENIED = "Denied on your phone."
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from pam_iampass.sandbox.sessions import EndedBy
 from tests.support import processes
 from tests.support.agent import RunningAgent
-from tests.support.deadline import PLENTY, press_enter
+from tests.support.deadline import DENIED, PLENTY, press_enter
 from tests.support.installation import Installation
 from tests.support.journald import Journald
 from tests.support.sandbox import Sandbox
@@ -57,7 +57,7 @@ def test_a_refusal_is_one_request_even_though_the_client_tries_again(world: Worl
     login.enter()
     world.deny("alice")
     assert login.finish() == 255
-    assert "Denied on your phone." in login.shown
+    assert DENIED in login.shown
     assert world.starts("alice") == 1
     assert world.outcome("alice") == ("denied", "denied")
 

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from pam_iampass.outcome import PamCode
+from tests.support.deadline import APPROVED, DENIED
 from tests.support.door import AccountDoor, Told
 from tests.support.setting import ME, Setting
 
@@ -26,7 +27,7 @@ def test_nothing_is_asked_whatever_the_settings_say(world: Setting, prompt: str)
     world.sandbox.auto = "deny"
     told = account(world)
     assert told.code == PamCode.PERM_DENIED
-    assert told.shown == ["Denied on your phone."]
+    assert told.shown == [DENIED]
     assert world.calls.count("start") == 1
 
 
@@ -65,7 +66,7 @@ def test_sudo_asks_for_a_command_without_a_prompt_and_shows_nothing_as_text(
     assert told.code == PamCode.SUCCESS
     assert (told.said, told.asked) == ([], [])
     assert told.errors[0].startswith("Approve this on your phone within")
-    assert told.errors[1:] == ["Approved on your phone."]
+    assert told.errors[1:] == [APPROVED]
 
 
 def test_without_a_terminal_sudo_tells_of_a_denial_alone(world: Setting) -> None:
@@ -73,7 +74,7 @@ def test_without_a_terminal_sudo_tells_of_a_denial_alone(world: Setting) -> None
     assert sudo(world).shown == []
     world.sandbox.auto = "deny"
     told = sudo(world)
-    assert (told.code, told.shown) == (PamCode.PERM_DENIED, ["Denied on your phone."])
+    assert (told.code, told.shown) == (PamCode.PERM_DENIED, [DENIED])
 
 
 @pytest.mark.parametrize("tty", ["/dev/pts/0", ""])

@@ -17,7 +17,7 @@ from pam_iampass.agent.application import RemoteApplication
 from pam_iampass.agent.wire import receive
 from pam_iampass.login.application import PamApplication
 from pam_iampass.outcome import Decision, Login, Outcome, PamCode
-from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
+from tests.support.deadline import APPROVE_WITHIN, APPROVED, DEADLINE, DENIED, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import Door, Told
 from tests.support.in_time import BUSY, in_time
 from tests.support.sandbox import HttpStatus, SessionState
@@ -32,7 +32,7 @@ def test_approved_on_the_phone_is_a_success(world: Setting) -> None:
     told = world.login(rhost="192.0.2.7")
     assert told.code == PamCode.SUCCESS
     assert told.asked == []
-    assert told.said == [APPROVE_WITHIN, "Approved on your phone."]
+    assert told.said == [APPROVE_WITHIN, APPROVED]
     assert told.promised == [DEADLINE]
     assert world.outcome() == ("approved", "success")
     record = world.only_record()
@@ -85,7 +85,7 @@ def test_denied_on_the_phone_ends_the_login_at_once(world: Setting, info: dict[s
     world.sandbox.auto = "deny"
     told = world.login(**info)
     assert told.code == code
-    assert told.errors == ["Denied on your phone."]
+    assert told.errors == [DENIED]
     assert world.outcome() == ("denied", "denied")
     assert world.calls.count("start") == 1
     assert world.open_sessions == 0
@@ -287,7 +287,7 @@ def test_the_person_reads_once_that_the_phone_is_at_work(world: Setting) -> None
     assert told.said == [
         APPROVE_WITHIN,
         "Your phone is checking that it is you.",
-        "Approved on your phone.",
+        APPROVED,
     ]
 
 

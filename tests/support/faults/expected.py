@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.support import deadline
 from tests.support.deadline import DEADLINE
 from tests.support.faults.case import ABORT, IGNORE, NONE, SUCCESS, Expected, Requests
 
@@ -16,8 +17,8 @@ ASKED = Requests(1, None, 1)
 AT_ONCE = Requests(1, 0, 1)
 STARTED = Requests(1, 0, 0)
 
-APPROVED = Expected(SUCCESS, "approved", "success", "Approved on your phone.", ASKED, within=4.0)
-DENIED = Expected(ABORT, "denied", "denied", "Denied on your phone.", ASKED, within=4.0)
+APPROVED = Expected(SUCCESS, "approved", "success", deadline.APPROVED, ASKED, within=4.0)
+DENIED = Expected(ABORT, "denied", "denied", deadline.DENIED, ASKED, within=4.0)
 NO_DEVICE = Expected(ABORT, "no_device", "denied", NO_PHONE, STARTED)
 NO_ACCOUNT = Expected(ABORT, "denied", "denied", record='reason="no account on this machine"')
 EXEMPT = Expected(IGNORE, "exempt", "ignored")

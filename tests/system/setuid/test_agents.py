@@ -13,6 +13,7 @@ import pytest
 from pam_iampass.system import paths
 from tests.support.agent import running_enforcer
 from tests.support.command import run_command
+from tests.support.deadline import DENIED, not_approved_by
 from tests.support.installation import Installation
 from tests.support.pam_files import asking
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SUDO, Person, table_of
@@ -63,7 +64,7 @@ def test_sudo_of_an_agent_asks_its_owner_and_the_log_has_both(pair: tuple[Guest,
     owner.set_phone(Phone.DENIES)
     sudo = agent.start("sudo", *SHELL)
     assert sudo.finish() == 1
-    assert f"{owner.name} has not approved this." in sudo.shown
+    assert not_approved_by(owner.name) in sudo.shown
     assert AS_ROOT not in sudo.shown
     assert (owner.starts() - before, agent.starts()) == (2, 0)
     agent.records(2)
@@ -163,6 +164,6 @@ def test_who_chooses_the_login_uid_of_an_agent_is_asked_as_everywhere(
     choose = f"echo {agent.person.uid} > /proc/self/loginuid && exec {SUDO} /bin/sh -c '{SHOW_WHO}'"
     sudo = other.run("/bin/sh", "-c", choose)
     assert sudo.finish() == 1, sudo.shown
-    assert "Denied on your phone." in sudo.shown
+    assert DENIED in sudo.shown
     assert AS_ROOT not in sudo.shown
     assert (owner.starts() - before, other.starts()) == (0, 1)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.agent import running_enforcer
+from tests.support.deadline import not_approved_by
 from tests.support.installation import Installation
 from tests.support.setuid.people import enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
@@ -33,7 +34,7 @@ def test_sudo_asks_a_group_and_never_its_caller(pair: tuple[Guest, Guest]) -> No
     caller, other = pair
     seen = caller.play("sudo")
     assert not seen.got_in
-    assert f"{other.name} has not approved this." in seen.shown
+    assert not_approved_by(other.name) in seen.shown
     other.set_phone(Phone.APPROVES)
     seen = caller.play("sudo")
     assert seen.got_in, seen

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import run_command
-from tests.support.deadline import PLENTY, approve_within
+from tests.support.deadline import APPROVED, DENIED, PLENTY, approve_within
 from tests.support.installation import Installation
 from tests.support.pam_files import PAM, asking
 from tests.support.recovery import new_codes
@@ -47,7 +47,7 @@ def denied(terminal: Terminal) -> bool:
     """Whether sudo was denied by the phone, and ran nothing."""
     status = terminal.finish()
     assert status == 1, terminal.shown
-    return "Denied on your phone." in terminal.shown and AS_ROOT not in terminal.shown
+    return DENIED in terminal.shown and AS_ROOT not in terminal.shown
 
 
 @side_by_side
@@ -56,7 +56,7 @@ def test_a_command_without_a_password_is_asked_about_each_time(guest: Guest) -> 
     for number in (1, 2):
         sudo = guest.start("sudo", "-n", *SHELL)
         assert sudo.finish() == 0, sudo.shown
-        assert sudo.lines == [approve_within(PLENTY), "Approved on your phone.", AS_ROOT]
+        assert sudo.lines == [approve_within(PLENTY), APPROVED, AS_ROOT]
         assert guest.starts() == number
     guest.set_phone(Phone.DENIES)
     assert denied(guest.start("sudo", *SHELL))
@@ -93,7 +93,7 @@ def test_without_a_terminal_a_denial_is_told(guest: Guest) -> None:
     guest.set_phone(Phone.DENIES)
     sudo = guest.run("/bin/sh", "-c", WITHOUT_TERMINAL.format(COMMAND))
     sudo.finish()
-    assert sudo.lines[0] == "Denied on your phone."
+    assert sudo.lines[0] == DENIED
     assert AS_ROOT not in sudo.shown
 
 

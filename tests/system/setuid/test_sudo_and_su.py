@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.support.deadline import PLENTY, approve_within
+from tests.support.deadline import APPROVED, DENIED, PLENTY, approve_within
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, Process, enter_password
 from tests.support.setuid.side_by_side import side_by_side
 from tests.support.setuid.stage import Guest, Phone
@@ -18,11 +18,7 @@ def approved(guest: Guest, program: str, user: str) -> None:
     seen = guest.play(program)
     assert seen.got_in, seen
     assert seen.status == 0
-    assert (
-        seen.shown.index(approve_within(PLENTY))
-        < seen.shown.index("Approved on your phone.")
-        < seen.shown.index(AS_ROOT)
-    )
+    assert seen.shown.index(approve_within(PLENTY)) < seen.shown.index(APPROVED) < seen.shown.index(AS_ROOT)
     assert guest.starts() == 1
     assert guest.record().startswith(f"outcome=approved result=success user={user} service={program} ")
     guest.ended()
@@ -113,7 +109,7 @@ def is_denied_after_one_push(guest: Guest, program: str) -> None:
     guest.set_phone(Phone.DENIES)
     seen = guest.play(program)
     assert (seen.status, seen.got_in) == (1, False)
-    assert "Denied on your phone." in seen.shown
+    assert DENIED in seen.shown
     assert guest.starts() == 1
     assert guest.record().startswith("outcome=denied result=denied ")
     guest.ended()

@@ -12,6 +12,7 @@ import pytest
 
 from pam_iampass.pam.lines import unedited
 from tests.support.command import run_command
+from tests.support.deadline import DENIED
 from tests.support.pam_files import asking
 from tests.support.setuid.people import AS_ROOT, SHOW_WHO, SU, enter_password
 from tests.support.setuid.stage import Guest, Phone, Stage
@@ -71,7 +72,7 @@ def test_a_way_in_is_listed_until_it_asks_the_phone(guest: Guest, name: str) -> 
     set_up = run_command("setup", name, environment={**ENVIRONMENT, "SUDO_USER": guest.name})
     try:
         assert set_up.returncode == 0, set_up.stdout + set_up.stderr
-        assert "Denied on your phone." in enter(guest, *PROGRAMS[name])
+        assert DENIED in enter(guest, *PROGRAMS[name])
         assert f"{name} does not ask the phone" not in ways_in(guest)
     finally:
         run_command("setup", "undo", name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pexpect
 
+from tests.support.deadline import APPROVED
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD
 from tests.system.setup.conftest import Administrator
@@ -62,5 +63,5 @@ def test_a_program_that_setup_does_not_know_is_pointed_out(administrator: Admini
         assert "does not know the program that uses kiosk" in told
         assert "-auth substack common-auth\n+#pam-iampass: auth substack common-auth\n" in told
         passed, shown = tried("kiosk")
-        assert (passed, "Approved on your phone." in shown) == (True, True)
+        assert (passed, APPROVED in shown) == (True, True)
         administrator.setup("undo")

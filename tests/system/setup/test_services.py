@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pam_iampass.pam.lines import unedited
+from tests.support.deadline import DENIED
 from tests.system.setup.conftest import STATE, Administrator, everything
 from tests.system.setup.test_refusals import file
 
@@ -54,7 +55,7 @@ def test_check_and_test_know_the_quiet_way(administrator: Administrator) -> None
     administrator.sandbox.auto = "deny"
     refused = administrator.run("test", "alice", "--service", "sshd")
     assert refused.returncode == 1
-    assert "Denied on your phone." in refused.stdout
+    assert DENIED in refused.stdout
 
 
 def test_a_dry_run_shows_every_file_and_changes_nothing(administrator: Administrator) -> None:

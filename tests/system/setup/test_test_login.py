@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.deadline import APPROVED, DENIED
 from tests.support.sshd import PROMPT
 from tests.support.terminal import Terminal
 from tests.support.world import PASSWORD, wait_until
@@ -46,7 +47,7 @@ def test_a_denial_is_shown_with_its_code_and_what_it_means(administrator: Admini
     administrator.sandbox.auto = "deny"
     status, shown = rehearsed("alice", "--service", "sudo")
     assert status == 1
-    assert "Denied on your phone." in shown
+    assert DENIED in shown
     assert "PAM_ABORT: denied at once: how this module denies in sudo and su" in shown
     assert "outcome=denied result=denied user=alice service=sudo" in shown
 
@@ -141,4 +142,4 @@ def test_su_is_tried_as_the_caller_not_as_root(administrator: Administrator) -> 
     status, shown = rehearsed("alice", "--service", "su")
     assert status == 0
     assert "As su would for alice, who wants to be root" in shown
-    assert "Approved on your phone." in shown
+    assert APPROVED in shown

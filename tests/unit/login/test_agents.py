@@ -11,7 +11,7 @@ from pam_iampass.login.bypass import Bypass, Moment
 from pam_iampass.login.throttle import AFTER_OWN
 from pam_iampass.outcome import PamCode
 from pam_iampass.sandbox.sessions import SandboxSession
-from tests.support.deadline import APPROVE_WITHIN, DEADLINE
+from tests.support.deadline import APPROVE_WITHIN, DEADLINE, DENIED, not_approved_by
 from tests.support.door import AccountDoor, Door, Told
 from tests.support.sessions import keeping
 from tests.support.setting import ME, Setting
@@ -75,7 +75,7 @@ def test_the_owner_is_asked_wherever_the_account_logs_in(owned: Setting, service
     caller = {"ruser": ME, "uid": "0"} if service == "su" else {"uid": "1"}
     told = owned.login(answers=("",), service=service, user=AGENT, **ssh, **caller)
     assert told.code in (PamCode.ABORT, PamCode.MAXTRIES)
-    assert told.errors[-1] == f"{ME} has not approved this."
+    assert told.errors[-1] == not_approved_by(ME)
     assert people(owned)[:2] == (AGENT, ME)
 
 
@@ -217,7 +217,7 @@ def test_within_its_login_session_the_request_is_its_own_when_it_has_become_its_
         bypass(of_friend, name)
     user = "root" if service == "su" else FRIEND
     told = inside(of_friend, FRIEND, service=service, user=user)
-    assert told.errors[-1] == f"{FRIEND} has not approved this."
+    assert told.errors[-1] == not_approved_by(FRIEND)
     assert rung(of_friend) == ["token-of-friend"]
     assert people(of_friend) == (user, FRIEND, AGENT)
 
@@ -380,10 +380,10 @@ def test_after_two_refusals_one_account_waits_and_the_other_and_the_owner_do_not
     told = sudo(owned)
     assert re.fullmatch("Too many requests: none was sent. Wait [0-9]+ seconds[.]", told.errors[0])
     assert last(owned)["IAMPASS_OUTCOME"] == "throttled"
-    assert sudo(owned, OTHER).errors[-1] == f"{ME} has not approved this."
+    assert sudo(owned, OTHER).errors[-1] == not_approved_by(ME)
     assert login(owned, service="sudo", ruser=ME, uid=str(pwd.getpwnam(ME).pw_uid)).errors == [
         APPROVE_WITHIN,
-        "Denied on your phone.",
+        DENIED,
     ]
 
 

@@ -21,7 +21,7 @@ from pam_iampass.login.throttle_store import OTHER_LOGIN
 from pam_iampass.outcome import PamCode
 from pam_iampass.system.boot import machine_digest
 from tests.client.talk import polled, started
-from tests.support.deadline import TIMEOUT
+from tests.support.deadline import DENIED, TIMEOUT
 from tests.support.door import AccountDoor
 from tests.support.scripted_server import (
     Request,
@@ -596,7 +596,7 @@ def test_what_a_gateway_has_begun_counts_there_and_not_again_here(world: Setting
         for _ in range(4):
             server.add(started(server, wait=25, version=1), says("cancelled", 2), ENDED)
         for _ in range(4):
-            assert world.login().errors == ["Denied on your phone."]
+            assert world.login().errors == [DENIED]
         assert len(server.requests) == 12
         assert world.state.throttle.state(ME).requests == {}
 

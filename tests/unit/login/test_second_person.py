@@ -28,6 +28,7 @@ from pam_iampass.module import Module
 from pam_iampass.outcome import PamCode, SessionEvent
 from pam_iampass.session import life
 from pam_iampass.session.kept_session import AttachedLogin, State, new_id
+from tests.support.deadline import not_approved_by
 from tests.support.door import AccountDoor, Door, Told
 from tests.support.sandbox import HttpStatus, SessionState
 from tests.support.sessions import keeping
@@ -128,7 +129,7 @@ def test_who_has_lost_the_phone_is_followed_by_the_next(asks: Setting) -> None:
 def test_a_refusal_ends_the_login(asks: Setting) -> None:
     asks.sandbox.auto = "deny"
     told = asks.login()
-    assert (told.code, told.errors) == (PamCode.ABORT, ["carol has not approved this."])
+    assert (told.code, told.errors) == (PamCode.ABORT, [not_approved_by("carol")])
     assert rung(asks) == ["token-of-carol"]
     assert record(asks)["IAMPASS_OUTCOME"] == "denied"
 

@@ -9,7 +9,7 @@ import pytest
 from pam_iampass.login.application import CODE_PROMPT
 from pam_iampass.login.throttle_store import OTHER_LOGIN
 from pam_iampass.outcome import PamCode
-from tests.support.deadline import APPROVE_WITHIN, DEADLINE, NOBODY_ANSWERED, PRESS_ENTER
+from tests.support.deadline import APPROVE_WITHIN, DEADLINE, DENIED, NOBODY_ANSWERED, PRESS_ENTER
 from tests.support.door import AccountDoor, Answer, Told
 from tests.support.sandbox import SessionState
 from tests.support.setting import ME, Setting
@@ -135,7 +135,7 @@ def test_a_refusal_on_the_phone_is_no_silence(world: Setting, installed: Path) -
     world.sandbox.auto = "deny"
     told = in_sshd(world, installed)
     assert (told.code, told.asked) == (PamCode.MAXTRIES, [])
-    assert told.errors == ["Denied on your phone."]
+    assert told.errors == [DENIED]
 
 
 def test_recovery_ask_never_asks_nobody(world: Setting, installed: Path) -> None:

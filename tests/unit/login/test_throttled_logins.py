@@ -24,7 +24,7 @@ from pam_iampass.login.throttle import ThrottleState
 from pam_iampass.login.throttle_store import OTHER_LOGIN as OTHERS
 from pam_iampass.module import Module
 from pam_iampass.outcome import Login, PamCode
-from tests.support.deadline import TIMEOUT
+from tests.support.deadline import DENIED, TIMEOUT
 from tests.support.sandbox import HttpStatus, Junk
 from tests.support.setting import ME, Setting, state_in
 from tests.support.state_file import busy, unwritable
@@ -43,7 +43,7 @@ def outcomes(world: Setting) -> list[str]:
 def test_after_two_refusals_in_a_row_no_request_goes_out(world: Setting) -> None:
     world.sandbox.auto = "deny"
     for _ in range(2):
-        assert world.login().errors == ["Denied on your phone."]
+        assert world.login().errors == [DENIED]
     calls = world.calls
     told = world.login()
     assert told.code == PamCode.ABORT
