@@ -450,7 +450,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "joined_file",
         replace(_PATH, example="/etc/iampass/joined.yaml", nullable=True),
         "/etc/iampass/joined.yaml",
-        "It asks them in order, and for 30s asks last one that has failed. The five keys above, `unlisted_users` and "
+        "It asks them in order; a gateway that failed is last for 30s. The five keys above, `unlisted_users` and "
         "the tokens of the user table then have no effect, because gateways know people by name. `null`: the file has "
         "no effect.",
         comment="`pam-iampass join` writes this file. If it exists, this host asks the gateways in it instead of "
@@ -470,7 +470,7 @@ SCHEMA: tuple[KeyOrSection, ...] = (
         "false",
         "",
         comment="Whether several people log in to the same account. If a second person must approve, an account then "
-        "counts as a person only if the user table has ssh keys of its name: see one-server/operations.md.",
+        "counts as a person only if the user table has ssh keys of its name: see one-server/deploy.md.",
     ),
     Key(
         "show_command",

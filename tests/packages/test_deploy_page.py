@@ -119,7 +119,7 @@ def test_automation_accounts_are_spared_the_prompt(
     settings(administrator, page.block(AUTOMATION, "exempt:"))
     administrator.set_up("sshd", "--prompt")
     drop_in = machine.read("/etc/ssh/sshd_config.d/10-iampass.conf")
-    assert page.block(AUTOMATION, "Match User backup").strip() in drop_in
+    assert page.block(AUTOMATION, "Match Group automation").strip() in drop_in
     batch = (*KEY, "-o", "BatchMode=yes")
     assert got_in(people.ssh("deploy", options=batch), "deploy")
     assert not got_in(people.ssh("alice", options=batch), "alice")
