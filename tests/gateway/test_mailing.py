@@ -158,7 +158,7 @@ def test_a_mail_that_sendmail_refuses_is_tried_again(
     sendmail.then("[ -e there ] || { echo 'no route to example.com' >&2; touch there; exit 69; }")
     shown = place.said("enroll", *csv(place, *TEAM[:2]), "--mail", status=1)
     assert "alice" in shown
-    assert "failed: sendmail has not taken the mail: no route to example.com" in shown
+    assert "failed: sendmail did not accept the mail: no route to example.com" in shown
     assert "2 users: 1 was sent a mail, 1 failed." in shown
     assert place.records[2] == (
         "enroll",
