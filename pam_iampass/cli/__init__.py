@@ -17,7 +17,7 @@ from pam_iampass.errors import PamIampassError
 
 GROUPS = {
     "Set up": {
-        "setup": "Make PAM services ask the phone, or undo that.",
+        "setup": "Make PAM services ask the phone, or undo it.",
         "enroll": "Add users to IAMPASS and register their phones.",
         "user": "List, show, add and remove users, their tokens and ssh keys.",
         "set": "Set one setting, after checking the result.",
@@ -30,9 +30,9 @@ GROUPS = {
         "log": "Show login results.",
     },
     "Help users": {
-        "phone": "Show who has a phone; replace a lost one.",
+        "phone": "Show who has a phone; report a lost phone.",
         "session": "Show or end the sessions that last as long as a login.",
-        "bypass": "Let a user in without the phone for a while.",
+        "bypass": "Let a user log in without the phone for a while.",
         "recovery": "Create, list or revoke recovery codes.",
         "throttle": "Show or reset the rate limit of a user.",
     },
@@ -46,8 +46,8 @@ _EXAMPLES = """\b
 Examples:
   pam-iampass check                      what is wrong with this machine?
   pam-iampass enroll alice               register a phone for alice: shows a code to scan
-  pam-iampass user list                  who is asked on the phone, who is not, and why
-  pam-iampass sandbox --auto approve     a server to try it with, on this machine
+  pam-iampass user list                  who needs the phone, who does not, and why
+  pam-iampass sandbox --auto approve     a test server on this machine
   pam-iampass check --help               more about one verb
 """
 

@@ -28,8 +28,8 @@ Examples:
   pam-iampass bypass alice --for 15m
   pam-iampass bypass alice --for 8h --reason 'phone broken, ticket 4711'
   pam-iampass bypass deploy --for 1h --service sshd
-  pam-iampass bypass list                who is let in without the phone, why, and for how long
-  pam-iampass bypass end alice           ask the phone of alice again, from now on
+  pam-iampass bypass list                who can log in without the phone, why, and for how long
+  pam-iampass bypass end alice           ask the phone of alice again
 """
 
 
@@ -70,7 +70,7 @@ reason_option = click.option(
     is_argument=lambda word: account(word) is not None,
     invoke_without_command=True,
     epilog=_EPILOG,
-    short_help="Let a user in without the phone for a while.",
+    short_help="Let a user log in without the phone for a while.",
 )
 @click.argument("user", cls=OwnArgument, type=USER)
 @for_option
@@ -86,13 +86,13 @@ reason_option = click.option(
 def command(
     user: str, time_left: float, service: str | None, reason: str | None, survive_reboot: bool, as_json: bool
 ) -> None:
-    """Let USER in without the phone for a while. The password or the key is still required.
+    """Let USER log in without the phone for a while. The password or the key is still required.
 
-    USER is the person whose phone would be asked: in sudo, and in su to root, the caller. If there is a bypass of the
-    same user and service, it is replaced.
+    USER is the person whose phone would be asked: in sudo, and in su to root, the caller. A new bypass replaces an
+    earlier one of the same user and service.
 
-    The journal records when a bypass is made, which logins use it (outcome bypassed), and when it is over. A restart of
-    the machine ends it unless you give --survive-reboot. Setting the clock does not prolong it.
+    The journal records when a bypass begins and ends, and which logins use it (outcome bypassed). A restart of the
+    machine ends the bypass unless you give --survive-reboot. Setting the clock does not prolong it.
 
     The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """
@@ -112,8 +112,8 @@ def command(
     if as_json:
         show_json(as_object(bypass))
         return
-    line(f"{name} is let in without the phone for {duration(time_left)}, {_through(bypass)}.")
-    line("The password or the key is required all the same.")
+    line(f"{name} can log in without the phone for {duration(time_left)}, {_through(bypass)}.")
+    line("The password or the key is still required.")
     if fault is not None:
         line((f"{fault.what}: {fault.remedy}", "yellow"))
     line(f"To end it earlier: pam-iampass bypass end {name}")
@@ -122,9 +122,9 @@ def command(
 @command.command("list", epilog=_EPILOG, short_help="Show who is bypassed.")
 @json_option
 def list_(as_json: bool) -> None:
-    """Show who is let in without the phone, until when, by whom, and why.
+    """Show who can log in without the phone, until when, by whom, and why.
 
-    The exit status is 0, or 1 if the agent cannot be asked: then nobody is let in.
+    The exit status is 0, or 1 if the agent does not answer: then no bypass works.
     """
     found = [Bypass.of(members) for members in ask("bypass list")]
     if as_json:

@@ -34,17 +34,17 @@ Examples:
   pam-iampass check --offline           without calling IAMPASS
   pam-iampass check --monitoring        as a plugin of Nagios, Icinga, Checkmk and others
   pam-iampass check --json | jq -r '.findings[] | select(.severity == "error") | .evidence'
-  pam-iampass check --settings          the settings and the user table alone
+  pam-iampass check --settings          only the settings and the user table
   pam-iampass check --config /etc/iampass/new.yaml && mv /etc/iampass/new.yaml /etc/iampass/iampass.yaml
 """
-FILES_ONLY = "with --settings or --config, check looks at files only, and has no other option than --json"
+FILES_ONLY = "with --settings or --config, check looks at files only, and accepts no option but --json"
 
 settings_option = click.option(
-    "--settings", "settings_only", is_flag=True, help="Look at the settings only, as --config does."
+    "--settings", "settings_only", is_flag=True, help="Check only the settings, as with --config."
 )
 offline_option = click.option("--offline", is_flag=True, help="Do not call IAMPASS.")
 monitoring_option = click.option(
-    "--monitoring", is_flag=True, help="Answer as a monitoring plugin: Nagios's four states and figures."
+    "--monitoring", is_flag=True, help="Print as a monitoring plugin: Nagios's four states and figures."
 )
 
 
@@ -84,32 +84,32 @@ def command(
 ) -> None:
     """Check everything that a login depends on, and report what is wrong.
 
-    It checks the settings and their files, the agent, the users and their phones, IAMPASS and the clock, every PAM
-    stack with this module (simulated with correct and wrong passwords), sshd, sudo, and whether a user would be locked
-    out. Other ways to log in or to become root that do not ask the phone are listed behind that. With USER, the report
-    is about that user only. Nothing is changed, and no phone rings. Run it as root.
+    check looks at settings and files, the agent, users and phones, IAMPASS, the clock, sshd, sudo, and every PAM stack
+    with this module (simulated with correct and wrong passwords). It says whether a user would be locked out. It lists
+    ways to log in or to become root that do not ask the phone. With USER, the report is only about this user. Nothing
+    is changed, and no phone rings. Run it as root.
 
-    Each finding has one line of evidence and one line of advice. reference/findings.md, in
-    /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs, explains all findings. The last
-    lines say how many users are asked, exempt and denied (`pam-iampass user list` names them), which accounts can log
-    in to a shell today and cannot once sshd or another service asks the phone, and which logins are denied because of
-    errors in the settings.
+    Each finding has one line of evidence and one line of advice. reference/findings.md explains all findings; it is in
+    /usr/share/doc/libpam-iampass/docs (Debian) or /usr/share/doc/pam-iampass/docs. The last lines say how many users
+    need the phone, are exempt or are denied (`pam-iampass user list` names them). They name accounts that can no longer
+    log in to a shell once a service asks the phone, and logins that are denied because of errors in the settings.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise.
 
     With --monitoring, the first line has the state and performance data, and each further line is a finding. The exit
     status is 0 (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked). Findings that
-    are normal while users and services are being added one by one, such as users without a phone, do not count as
-    warnings.
+    are normal during a rollout, such as users without a phone, are not warnings.
 
     With --settings, or with --config and a new settings file, check looks only at settings, secret, user table, PAM
     files, sudoers and the settings of sshd. Agent and IAMPASS need not run. Each problem is a line `file:line: key:
-    what`, followed by its remedy. The exit status is 0 if there is no error (warnings do not count), otherwise 1.
+    what`, followed by its remedy. The exit status is 0 if there is no error, also with warnings, otherwise 1.
     """
     if is_of_files(ctx, settings_only, user, offline, monitoring, address != ADDRESS):
         ctx.exit(_check_settings(config, as_json=as_json))
     if monitoring and (user is not None or as_json):
-        raise click.UsageError("--monitoring is about the whole machine, and has a format of its own")
+        raise click.UsageError(
+            "--monitoring checks the whole machine and has its own format: omit USER and --json"
+        )
     began = time.monotonic()
     with progress(quiet=as_json or monitoring) as show:
         report = examine(Machine(config, lambda what: show(f"{what}…"), user, offline, address))

@@ -60,7 +60,7 @@ Examples:
 The token is the first of these that exists:
   1. the one given by --token, or by the column `token`
   2. the one in the user table
-  3. the one that the template `unlisted_users` in the settings makes of the name
+  3. the one made from the template `unlisted_users` in the settings
   4. a new random one
 To use one phone on several machines, give the same token on each.
 
@@ -69,15 +69,15 @@ A file for --from is CSV in UTF-8. Its first line names the columns:
   user,token,phone,display_name
   alice,,+15551234567,Alice A.
   bob,91aa-bob,,
-Only `user` is required. Users with a phone number are sent a message; for the
-others the report has the links. The file must belong to root or you, and must
+Only `user` is required. Users with a phone number get a message. The report
+shows the links of the others. The file must belong to root or you, and must
 not be writable by others: it decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
-again: users whom IAMPASS knew before get no new link, unless by --resend.
+again. Users that IAMPASS already knows get a new link only with --resend.
 
 \b
 Exit status:
-  0    done: the phone is registered, or was not waited for
+  0    the phone is registered, or the command did not wait for it
   1    something failed, or no phone was registered in time
   2    wrong usage
   130  interrupted; run the same command again to continue
@@ -96,10 +96,10 @@ Exit status:
 @click.option(
     "--resend",
     is_flag=True,
-    help="With --from: a new link, or message, also for users whom IAMPASS knew before.",
+    help="With --from: a new link, or message, also for users that IAMPASS already knows.",
 )
 @click.option("--no-account", is_flag=True, help="Accept users who have no account on this machine.")
-@wait_option("Wait until the phone is registered.  [default: wait for one user, not with --from]")
+@wait_option("Wait until the phone is registered.  [default: only without --from]")
 @timeout_option
 @config_option
 @json_option
@@ -123,12 +123,11 @@ def command(
 ) -> None:
     """Add USER to IAMPASS and to the user table, and register a phone.
 
-    The registration link is shown, with a QR code for the camera of the phone, or sent to the phone (--sms). Anyone
-    who opens the link can approve the user's logins: show it to nobody else. The command then waits until a phone is
-    registered.
+    The command shows the registration link with a QR code, or sends it to the phone (--sms). Anyone who opens the link
+    can approve the user's logins: give it only to the user. The command then waits until a phone is registered.
 
-    The user is added to the table first. If the command is interrupted, run it again: it continues with the same token.
-    Logins of the user are denied until a phone is registered.
+    If the command is interrupted, run it again: it continues with the same token. Logins of the user are denied until a
+    phone is registered.
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")
@@ -361,10 +360,10 @@ def _report(results: Sequence[_Result], stopped: str | None, interrupted: bool) 
     line(f"{count(len(results), 'user')}: {', '.join(parts)}.")
     states = {result.state for result in results}
     if _State.LINK in states:
-        line("Give each link to its user, and to nobody else.")
+        line("Give each link only to its user.")
     if _State.MAYBE_MAILED in states:
         line(
-            "Ask those who may not have got the mail. To send them another one: --resend, with a file of these only"
+            "Ask the users who may not have got the mail. To send it again: --resend, with a file of these users only"
         )
     if interrupted:
         line(("Interrupted. To continue, run the same command again.", "yellow"))
@@ -374,7 +373,7 @@ def _report(results: Sequence[_Result], stopped: str | None, interrupted: bool) 
     elif states & _INVITED:
         line("Run the same command again to see who has registered a phone. Nobody gets a second link.")
         if _State.NO_PHONE in states:
-            line("Those without a phone were invited before. To give them a new link: --resend")
+            line("Users without a phone already got a link. To give them a new link: --resend")
 
 
 def _row(result: _Result) -> Row:

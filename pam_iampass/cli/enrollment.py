@@ -211,7 +211,7 @@ class _Reader:
         phone = self._parsed(line, "phone", fields, phone_number, international)
         name = self._parsed(line, "display_name", fields, plain_name, "write a shorter, plain name")
         groups = self._parsed(line, "groups", fields, group_names, "write them as in: staff|oncall")
-        mail = self._parsed(line, "mail", fields, mail_address, "write one address, and nothing else")
+        mail = self._parsed(line, "mail", fields, mail_address, "write only one address")
         return EnrollmentRequest(user, token, phone, name, line, groups, mail)
 
     def _parsed(
@@ -343,7 +343,7 @@ class EnrollmentService:
         except UnknownAccount:
             if self.no_account:
                 return name
-            remedy = "see getent passwd; to enroll the user for other machines, give --no-account"
+            remedy = "see getent passwd; to enroll a user of other machines, give --no-account"
             raise EditRefused(f"{shown(name)} is not a user of this machine", remedy) from None
         except LookupFailed as failure:
             raise EditRefused(str(failure), "repair the name service, then try again") from None
@@ -356,7 +356,7 @@ class EnrollmentService:
             if error:
                 raise EditRefused(f"the token {error}", "write the token as IAMPASS has it")
             if entry is not None and entry.token not in (None, given) and not replace:
-                remedy = "omit the token to keep that one, or give --replace"
+                remedy = "omit the token to keep the existing token, or give --replace"
                 raise EditRefused(f"{shown(user)} already has another token", remedy)
             return given
         if entry is not None and entry.token is not None:
@@ -372,8 +372,8 @@ def require_no_gateway(config: Path) -> None:
     read = settings.check(config, readers=config_readers()).settings
     if read is not None and read.gateways:
         verb = click.get_current_context().command_path.partition(" ")[2]
-        what = "this host has joined a gateway, which alone knows people and their phones"
-        raise EditRefused(what, f"there: pam-iampass-gateway {verb}")
+        what = "this host has joined a gateway, which manages people and phones"
+        raise EditRefused(what, f"on the gateway, run: pam-iampass-gateway {verb}")
 
 
 def open_service(config: Path, no_account: bool = False) -> EnrollmentService:
@@ -403,13 +403,11 @@ def _require_disabled(user: str, token: str) -> None:
         return
     report = f"pam-iampass phone lost {lost['person']}"
     if lost["has_token"]:
-        remedy = f"the agent tells it again; to see why it has not: {report}"
+        remedy = f"the agent tries again; to see why it failed: {report}"
         raise EditRefused(f"IAMPASS has not disabled the lost phone of {shown(lost['person'])} yet", remedy)
-    what = (
-        f"the phone of {shown(user)} was reported lost, and IAMPASS cannot be told: no token was known then"
-    )
-    again = f"with a token that is known now, report it again: {report}"
-    raise EditRefused(what, f"{again}; to take the report back: {report} --forget")
+    what = f"the phone of {shown(user)} was reported lost, but IAMPASS was not told: no token was known then"
+    again = f"if a token is known now, report it again: {report}"
+    raise EditRefused(what, f"{again}; to withdraw the report: {report} --forget")
 
 
 def failure_of(error: PamIampassError | IampassError | click.ClickException) -> tuple[str, str | None]:

@@ -32,24 +32,23 @@ _EPILOG = """Examples:
 @click.command(epilog=_EPILOG)
 @click.argument("url", required=False)
 @click.argument("invite", required=False)
-@click.option("--name", help="What the fleet calls this machine.  [default: its host name]")
+@click.option("--name", help="The name of this machine in the fleet.  [default: its host name]")
 @click.option(
     "--update",
     is_flag=True,
-    help="Of a machine that has joined: ask its gateways which gateways there are, and write them to joined.yaml.",
+    help="On a machine that has joined: ask its gateways for the current list, and write it to joined.yaml.",
 )
 def command(url: str | None, invite: str | None, name: str | None, update: bool) -> None:
-    """Join the gateway at URL with an INVITE, or with - for one on standard input.
+    """Join the gateway at URL with an INVITE. With -, the invite is read from standard input.
 
-    From then on this machine asks the gateway instead of IAMPASS. It makes a secret of its own; the application's
-    secret and the user table are needed no longer. The gateway is recognised by the fingerprint in the invite.
-    /etc/iampass/iampass.yaml stays as it is: while there is a file joined.yaml beside it, that one says whom to ask.
-    `pam-iampass leave` removes it. If there are several gateways, joined.yaml names all; if one does not answer, the
-    next one is asked.
+    This machine then asks the gateway instead of IAMPASS. It makes its own secret, and no longer needs the
+    application's secret and the user table. It recognises the gateway by the fingerprint in the invite.
+    /etc/iampass/iampass.yaml stays unchanged. The file joined.yaml beside it names the gateways; `pam-iampass leave`
+    removes this file. If one gateway does not answer, the machine asks the next.
 
-    If something goes wrong, the machine works as before; the same command can be repeated.
+    If something goes wrong, the machine works as before. You can repeat the command.
 
-    The exit status is 0, or 1 if it has not joined.
+    The exit status is 0, or 1 if the machine has not joined.
     """
     if os.geteuid() != 0:
         raise click.ClickException("this changes root's files: run it as root")
@@ -71,7 +70,9 @@ def command(url: str | None, invite: str | None, name: str | None, update: bool)
     output.record(Act.JOIN, "", what)
     output.line(("Joined", "green"), f" {what}.")
     if joined.status != "active":
-        output.line("It must be admitted there first. Compare its id, ", (id, "bold"), ", and type there:")
+        output.line(
+            "The gateway must admit this host first. Compare the id ", (id, "bold"), " there, then run there:"
+        )
         output.line("  ", (f"pam-iampass-gateway host admit {joined.name}", "bold"))
     services = ManifestStore(Path(paths.SETUP_STATE)).load().services
     output.line("Next: ", (f"pam-iampass {'check' if services else 'setup sshd'}", "bold"))

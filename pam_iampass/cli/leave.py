@@ -16,13 +16,12 @@ from pam_iampass.setup.sandbox_use import SETTINGS, services_denied_by
 @click.option(
     "--force",
     is_flag=True,
-    help="Leave although the gateway cannot be told, or although every login will be denied afterwards.",
+    help="Leave even if the gateway does not answer, or if every login will then be denied.",
 )
 def command(force: bool) -> None:
-    """Leave the gateway that this machine has joined: it asks IAMPASS itself again, as iampass.yaml says.
+    """Leave the gateway that this machine has joined. The machine then asks IAMPASS itself again (iampass.yaml).
 
-    The gateway forgets this host and ends its sessions. Logins that this machine keeps go on, without a question to
-    anybody, for as long as they may.
+    The gateway forgets this host and ends its sessions. Kept logins on this machine stay open until they expire.
 
     The exit status is 0, or 1 if nothing was changed.
     """
@@ -32,9 +31,9 @@ def command(force: bool) -> None:
     output.record(Act.LEAVE, "", url)
     output.line(("Left", "green"), f" {url}. Next: pam-iampass check --settings")
     if untold:
-        output.line("The gateway was not told, and may have this host still: ", untold)
-        output.line("There: pam-iampass-gateway host list; pam-iampass-gateway host remove NAME")
+        output.line("The gateway was not told, and may still list this host: ", untold)
+        output.line("On the gateway: pam-iampass-gateway host list; pam-iampass-gateway host remove NAME")
     denied = services_denied_by(SETTINGS)
     if denied:
-        output.line((f"From now on every login is denied, root's too: {', '.join(denied)}.", "bold red"))
-        output.line("Join again before you close this terminal, or: pam-iampass setup undo")
+        output.line((f"From now on every login is denied, also for root: {', '.join(denied)}.", "bold red"))
+        output.line("Before you close this terminal, join again, or: pam-iampass setup undo")

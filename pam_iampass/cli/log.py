@@ -43,8 +43,8 @@ Examples:
   pam-iampass log --let-in --since 'yesterday 18:00' --until 'today 08:00'
   pam-iampass log --outcome denied --outcome timed_out --since 7d
   pam-iampass log --service sudo -n 5
-  pam-iampass log --session 5f0c               the whole story of one session
-  pam-iampass log --follow                     each login as it is decided
+  pam-iampass log --session 5f0c               all events of one session
+  pam-iampass log --follow                     each new login
   pam-iampass log --json --since today | jq -r 'select(.result == "denied") | .user'
 """
 
@@ -67,7 +67,7 @@ Examples:
     "--session",
     type=SESSION_ID,
     metavar="ID",
-    help="Only the kept session whose id begins with ID: its login, what it covered, its events.",
+    help="Only the kept session whose id begins with ID: its login, later logins without approval, its events.",
 )
 @login_option
 @click.option(
@@ -78,7 +78,7 @@ Examples:
     help=f"Show the last NUMBER logins.  [default: {_LAST}; all with --since, --session or --login;"
     f" {_FOLLOWED} with --follow]",
 )
-@click.option("-f", "--follow", is_flag=True, help="Show each login as it is decided, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Show new logins as they happen, until Ctrl-C.")
 @click.option(
     "--unverified",
     is_flag=True,
@@ -101,26 +101,25 @@ def command(
     unverified: bool,
     as_json: bool,
 ) -> None:
-    """Show the login results of USER, or of all users: when, from where, and how long the login took.
-    Without --outcome, also the events of kept sessions (opened, ended, away, back), and what administrators did to
-    users with this command (such as throttle clear or session end).
+    """Show the login results of USER, or of all users: when, from where, and how long the login took. Without
+    --outcome, the log also has the events of kept sessions (opened, ended, away, back) and the acts of administrators
+    (such as throttle clear or session end).
 
-    In the table, USER is the user whose name PAM got: in sudo usually the caller, in su the target. CALLER is the user
-    who ran sudo or su. APPROVER is the user whose phone was asked or whose recovery code was used. Where a second
-    person must approve, REASON begins with the name of the person who logs in, if that is none of the three. With USER
-    on the command line, the table has the logins in which that user is one of these. For what an administrator did,
-    CALLER is the administrator, FROM is the host that the administrator's login came from, and USER is the user whom it
-    concerns.
+    In the table, USER is the name that PAM got: in sudo usually the caller, in su the target. CALLER is the user who
+    ran sudo or su. APPROVER is the user whose phone was asked or whose recovery code was used. Where a second person
+    must approve, REASON begins with the person who logs in, if none of these columns names this person. With USER on
+    the command line, the table has the logins where any of these is USER. For an act of an administrator, CALLER is the
+    administrator, FROM is the host from which the administrator logged in, and USER is the user concerned.
 
-    In sudo, su and doas, REASON ends with the command that was called, and with its folder.
+    In sudo, su and doas, REASON ends with the command that was called and its folder.
 
     TOOK is the time from the request to IAMPASS until the decision. Times are in the time zone of this machine, unless
-    TZ is set; with --json they have its offset. Empty columns are left out, except with --follow.
+    TZ is set; with --json they have its offset. Empty columns are omitted, except with --follow.
 
-    Any user can write to the journal. Only records are shown that root or the user _iampass has written, according to
-    journald. If the module gave no result, the PAM library in the application writes the record. In sudo and su such a
-    record can have the user id of the caller, who could have forged it. These records only say that a login was denied.
-    With --unverified they are shown, too, and marked.
+    Any user can write to the journal. The log shows only records that root or the user _iampass wrote, according to
+    journald. If the module gave no result, the PAM library in the application writes a record that says only that a
+    login was denied. In sudo and su, this record can have the user id of the caller, who could have forged it. With
+    --unverified, the log also shows these records, marked.
 
     The exit status is 0, 1 if the journal cannot be read, and 130 when --follow is stopped.
     """

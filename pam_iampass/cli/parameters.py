@@ -109,7 +109,7 @@ sms_option = click.option(
 )
 message_option = click.option("--message", help="The text of the message before the link.")
 new_device_option = click.option(
-    "--new-device", is_flag=True, help="Register another phone. Does not wait for it."
+    "--new-device", is_flag=True, help="Register another phone, without waiting for it."
 )
 display_name_option = click.option(
     "--display-name",
@@ -123,7 +123,7 @@ def yes_option(does: str = "Do not ask.") -> Callable[[_F], _F]:
     return click.option(
         "--yes",
         is_flag=True,
-        help=f"{does} Required if standard input is not a terminal: nobody can answer there.",
+        help=f"{does} Required if standard input is not a terminal.",
     )
 
 
@@ -224,11 +224,11 @@ POINT_IN_TIME = Parsed("time", lambda text: point_in_time(text, datetime.now().a
 since_option = click.option(
     "--since",
     type=POINT_IN_TIME,
-    help="Only what was after this time: 30m, 2h, '7 days ago', today, 'yesterday 18:00', 17:30, 2026-11-24,"
+    help="Only records after this time: 30m, 2h, '7 days ago', today, 'yesterday 18:00', 17:30, 2026-11-24,"
     " '2026-11-24 17:30'.",
 )
-until_option = click.option("--until", type=POINT_IN_TIME, help="Only what was before this time.")
-let_in_option = click.option("--let-in", is_flag=True, help="Only logins that let somebody in.")
+until_option = click.option("--until", type=POINT_IN_TIME, help="Only records before this time.")
+let_in_option = click.option("--let-in", is_flag=True, help="Only successful logins.")
 login_option = click.option(
     "--login",
     type=LOGIN_ID,

@@ -26,7 +26,7 @@ from pam_iampass.text import clean
 _EPILOG = """\b
 Examples:
   pam-iampass phone show alice bob                 who has a phone, according to IAMPASS
-  pam-iampass phone lost alice                     takes the phone away
+  pam-iampass phone lost alice                     denies what it approves, and disables it
   pam-iampass enroll alice                         registers the next one
 """
 
@@ -69,10 +69,10 @@ def show_phones(states: Mapping[str, PhoneState | None], as_json: bool) -> int:
     return 0 if ok else 1
 
 
-@command.command(epilog=_EPILOG, short_help="Report a lost phone: it approves nothing any more.")
+@command.command(epilog=_EPILOG, short_help="Report a lost phone, and disable it.")
 @click.argument("user", type=USER)
 @click.option("--end-codes", is_flag=True, help="Also revoke the recovery codes of USER.")
-@click.option("--forget", is_flag=True, help="Take the report back: logins ask the phone again.")
+@click.option("--forget", is_flag=True, help="Withdraw the report: logins ask the phone again.")
 @yes_option()
 @config_option
 @json_option
@@ -80,20 +80,21 @@ def show_phones(states: Mapping[str, PhoneState | None], as_json: bool) -> int:
 def lost(
     ctx: click.Context, user: str, end_codes: bool, forget: bool, yes: bool, config: Path, as_json: bool
 ) -> None:
-    """Deny what the phone of USER approves on this machine, and have IAMPASS disable it.
+    """Deny logins that the phone of USER approves on this machine, and disable the phone at IAMPASS.
 
-    First, logins on this machine that wait for an approval are denied, and the sessions that the phone has approved
-    (pam-iampass session) and the bypasses of USER end. Then IAMPASS disables the phone, for all machines. If it cannot
-    be reached, logins on this machine that need the phone are denied until it has: the agent tells it again. Recovery
-    codes stay good, and are named, unless you give --end-codes.
+    First, the command denies logins on this machine that wait for an approval. It ends the bypasses of USER and the
+    sessions that the phone approved (pam-iampass session). Then IAMPASS disables the phone for all machines. If IAMPASS
+    cannot be reached, the agent tries again; until then, logins on this machine that need the phone are denied.
+    Recovery codes stay valid unless you give --end-codes.
 
-    For the next phone, verify the person, and then run: pam-iampass enroll USER
+    For a new phone, verify who the person is, then run: pam-iampass enroll USER
 
-    With --forget, the agent tells IAMPASS no more, and logins on this machine ask the phone if it is still registered.
+    With --forget, the agent stops asking IAMPASS to disable the phone. Logins on this machine ask it again, if it is
+    still registered.
 
     \b
     Exit status:
-      0    the lost phone is disabled, and what it has approved has ended
+      0    the lost phone is disabled, and the sessions that it approved have ended
       1    something failed
       130  interrupted; the lost phone may be disabled already
     """
@@ -104,7 +105,9 @@ def lost(
         return
     require_no_gateway(config)
     if not yes:
-        confirm(f"Disable the phone of {clean(name)} at IAMPASS? It then approves no login on any machine.")
+        confirm(
+            f"Disable the phone of {clean(name)} at IAMPASS? It can then approve no login on any machine."
+        )
     error: IampassError | PamIampassError | None = None
     service: EnrollmentService | None = None
     is_nobody, is_known = False, True
@@ -116,7 +119,7 @@ def lost(
     except (IampassError, PamIampassError) as failure:
         error = failure
     if is_nobody:
-        raise EditRefused(f"{shown(name)} is no user of this machine", "see: pam-iampass user list")
+        raise EditRefused(f"{shown(name)} is not a user of this machine", "see: pam-iampass user list")
     begun = _cut_off(name, config, service, tokens, end_codes, as_json)
     try:
         if service is not None and error is None:
@@ -140,10 +143,10 @@ def lost(
     else:
         say_what_is_left("pam-iampass", name, begun.codes)
     if error is not None:
-        then = "can approve logins that begin now"
+        then = "can approve new logins"
         if begun.denies:
-            then = "approves nothing here: "
-            then += "the agent tells IAMPASS again" if tokens else "when this is mended, report it again"
+            then = "approves nothing on this machine: "
+            then += "the agent tries again" if tokens else "when this is fixed, report the phone again"
         click.echo(f"The phone is not disabled at IAMPASS yet, and {then}.", err=True)
         click.echo(error.diagnostics(), err=True)
     if not is_known:
@@ -156,8 +159,8 @@ def say_what_is_left(program: str, user: str, codes: int) -> None:
     """Say how many recovery codes of a user with a lost phone are good, and how the next phone is registered."""
     if codes:
         what = f"{count(codes, 'recovery code')} of {user} can still be used"
-        line(f"{what}. If they were lost, too: {program} recovery revoke {user}")
-    line(f"For the next phone: {program} enroll {user}")
+        line(f"{what}. If the codes were lost, too: {program} recovery revoke {user}")
+    line(f"For a new phone: {program} enroll {user}")
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def _forget(name: str, yes: bool, as_json: bool) -> None:
     if as_json:
         show_json({"ok": True, "user": name})
     else:
-        line(f"The report of the lost phone of {name} is taken back.")
+        line(f"The report of the lost phone of {name} is withdrawn.")
 
 
 def _cut_off(
@@ -232,9 +235,7 @@ def _disable(service: EnrollmentService, user: str, tokens: Sequence[str]) -> bo
     """Have IAMPASS disable the phone, and tell the agent; returns whether IAMPASS knows the user. Raises IampassError
     and PamIampassError."""
     if not tokens:
-        remedy = (
-            f"see: pam-iampass user list; to take the report back: pam-iampass phone lost {user} --forget"
-        )
+        remedy = f"see: pam-iampass user list; to withdraw the report: pam-iampass phone lost {user} --forget"
         raise EditRefused(f"{shown(user)} has no token", remedy)
     for token in tokens:
         service.manager.disable_mobile_device(token)

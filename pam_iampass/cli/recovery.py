@@ -31,10 +31,10 @@ Examples:
 def command() -> None:
     """Create, list or revoke recovery codes. Each replaces the phone for one login.
 
-    At sshd's prompt (OpenSSH before 10.3), the user types a code instead of pressing Enter. In sshd with `setup sshd
-    --codes`, the user types a code before the key: `recovery new` shows the command. Other services, and sshd from
-    OpenSSH 10.3 on, ask for a code if the phone could not be asked or did not answer; see `recovery:` in iampass.yaml.
-    The password or the key is still required.
+    At sshd's prompt (OpenSSH before 10.3), the user types a code instead of pressing Enter. With `setup sshd --codes`,
+    the user types a code before the key: `recovery new` shows the command. Other services, and sshd from OpenSSH 10.3
+    on, ask for a code if the phone cannot be reached or does not answer (`recovery:` in iampass.yaml). The password or
+    the key is still required.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -45,18 +45,18 @@ def command() -> None:
 @yes_option("Replace existing codes without asking.")
 @json_option
 def new(user: str, yes: bool, as_json: bool) -> None:
-    """Create ten new codes for USER, which replace all existing ones, and show them.
+    """Create and show ten new codes for USER. They replace all existing codes.
 
-    The codes are shown only once: only hashes of them are stored. Hand them over on paper, or in another way that
-    nobody else can read. The command also says how each service of this host takes a code. sshd takes codes only if it
-    was set up with --codes, --prompt or --password. On a host of a gateway, the codes count only while no gateway can
-    be reached. To make codes for all hosts, use `pam-iampass-gateway recovery new` on a gateway.
+    The codes are shown only once: only their hashes are stored. Hand them over on paper, or in another way that only
+    the user can read. The command also says how each service of this host accepts a code. sshd accepts codes only if it
+    was set up with --codes, --prompt or --password. On a host of a gateway, these codes are valid only while no gateway
+    can be reached. To make codes for all hosts, use `pam-iampass-gateway recovery new` on a gateway.
     """
     name = person(user)
     entry = entry_of(name)
     if entry is not None and entry.acts_for:
         what = f"{shown(name)} acts for {shown(entry.acts_for)}, and has no recovery codes"
-        raise EditRefused(what, f"to let it in without the phone: pam-iampass bypass {name} --for 15m")
+        raise EditRefused(what, f"to bypass the phone: pam-iampass bypass {name} --for 15m")
     left = ask("recovery list", user=name)["left"]
     if left and not yes:
         confirm(f"{clean(name)} has {left} unused codes. Replace them?")

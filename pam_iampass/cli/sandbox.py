@@ -51,7 +51,10 @@ def _address(text: str) -> tuple[str, int]:
     help="The address to serve on.",
 )
 @click.option(
-    "--application-id", default="sandbox", show_default=True, help="The application that is accepted."
+    "--application-id",
+    default="sandbox",
+    show_default=True,
+    help="The application id that the server accepts.",
 )
 @click.option("--application-secret", help="Its secret.  [default: the last one, else a random one]")
 @click.option(
@@ -64,7 +67,7 @@ def _address(text: str) -> tuple[str, int]:
     type=click.Choice(["approve", "deny", "ignore", "ask"]),
     default="ask",
     show_default=True,
-    help="How requests are answered.",
+    help="How to answer requests.",
 )
 @click.option(
     "--delay",
@@ -90,12 +93,12 @@ def _address(text: str) -> tuple[str, int]:
 def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> None:
     """Run a local IAMPASS server over https, for tests.
 
-    It implements the whole protocol, strictly. First it prints the commands that make this machine use it, and then a
-    line for each event.
+    The server implements the whole protocol strictly. It first prints the commands that make this machine use it, then
+    a line for each event.
 
-    With --auto ask you answer the requests: in a browser, on the phone page whose address is printed, or by typing
-    `a 1` to approve the first request and `d 1` to deny it; `a` or `d` is enough if only one waits. Ctrl-C stops
-    the server.
+    With --auto ask, you answer the requests: in a browser, on the phone page whose address is printed, or in the
+    terminal. Type `a 1` to approve the first request, `d 1` to deny it, or just `a` or `d` if only one waits. Ctrl-C
+    stops the server.
 
     The exit status is 0, or 1 if the server cannot be started.
     """
@@ -124,11 +127,11 @@ def command(ctx: click.Context, /, users: tuple[str, ...], **options: Any) -> No
 def use(folder: Path, force: bool, dry_run: bool) -> None:
     """Make the logins of this machine use the sandbox whose --state is FOLDER, until `leave`.
 
-    The owner of FOLDER can then approve every login. Only the owner's own files are read. Taken from them are the
-    application id, the secret, the address of the sandbox, which must be on this machine, the certificate and the
-    users. In /etc/iampass/iampass.yaml only the keys that lead to the sandbox change; the previous file is kept as
-    iampass.yaml.before-sandbox. Secret, certificate and user table of the sandbox are written to /etc/iampass/sandbox.
-    The table has those users of the sandbox who have an account here.
+    The owner of FOLDER can then approve every login. The command reads only files of this owner: the application id,
+    the secret, the certificate, the users, and the address of the sandbox, which must be on this machine. In
+    /etc/iampass/iampass.yaml, only the keys for the sandbox change; the previous file stays as
+    iampass.yaml.before-sandbox. The command writes secret, certificate and user table of the sandbox to
+    /etc/iampass/sandbox. The table has the users of the sandbox who have an account here.
 
     The exit status is 0, or 1 if nothing was changed.
     """
@@ -150,16 +153,16 @@ def use(folder: Path, force: bool, dry_run: bool) -> None:
 @command.command(short_help="Restore the settings from before `use`.")
 @click.option("--force", is_flag=True, help="Restore them even if they were edited or are incomplete.")
 def leave(force: bool) -> None:
-    """Bring the settings file back as it was, and remove what `use` wrote.
+    """Restore the previous settings file, and remove the files that `use` wrote.
 
-    If the settings were edited meanwhile, nothing is changed without --force, which keeps them in
+    If the settings were edited meanwhile, --force is required. The edited file then stays as
     /etc/iampass/iampass.yaml.edited.
 
     The exit status is 0, or 1 if nothing was changed.
     """
     _require_root()
     left = sandbox_use.leave(force=force)
-    line(f"{sandbox_use.SETTINGS} is as it was before." if left else "No sandbox is in use: nothing to undo.")
+    line(f"{sandbox_use.SETTINGS} is restored." if left else "No sandbox is in use: nothing to undo.")
 
 
 def _require_root() -> None:

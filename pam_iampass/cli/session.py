@@ -22,9 +22,9 @@ _WATCH_SECONDS = 1.0
 _STYLES = {"active": "green", "away": "yellow", "revoked": "yellow", "ending": "red"}
 _EPILOG = """\b
 Examples:
-  pam-iampass session list                 who is logged in with a session of IAMPASS, from where, for how long still
+  pam-iampass session list                 who has a kept session, from where, how much time is left
   pam-iampass session list --watch
-  pam-iampass session end alice            end the logins of alice and to alice, and those that alice has approved
+  pam-iampass session end alice            end logins of alice, to alice, and approved by alice
   pam-iampass session end 5f0c             end one session, by the beginning of its id
   pam-iampass session end --all            end all
   pam-iampass log --session 5f0c           what happened in a session
@@ -40,17 +40,19 @@ def command() -> None:
 
 
 @command.command("list", epilog=_EPILOG, short_help="Show the kept sessions.")
-@click.option("--watch", is_flag=True, help="Show them again whenever something changes, until Ctrl-C.")
+@click.option(
+    "--watch", is_flag=True, help="Show the sessions again whenever something changes, until Ctrl-C."
+)
 @json_option
 def list_(watch: bool, as_json: bool) -> None:
     """Show the kept sessions of this machine, the oldest first.
 
-    USER is the account that is logged in to, PERSON who logged in, as far as that is known, and APPROVER whose phone
-    has approved it. They differ in accounts that several people share, and where a second person must approve.
+    USER is the account, PERSON the user who logged in, if known, and APPROVER the user whose phone approved the login.
+    They differ in shared accounts, and where a second person must approve.
 
-    STATUS is what IAMPASS reported last: active, or away if the phone is no longer near. It is revoked if the session
-    covers no further login, and ending while the login is being ended. LEFT is the time until `session.longest` is
-    over. COVERED is the number of logins, such as sudo, that needed no approval of their own.
+    STATUS is what IAMPASS reported last: active, or away if the phone is no longer near. It is revoked if no further
+    login can use the session, and ending while the login is being ended. LEFT is the time until `session.longest` is
+    over. COVERED is the number of later logins, such as sudo, that needed no approval.
 
     With --watch and --json, each change prints one object in one line.
     """
@@ -74,9 +76,9 @@ def list_(watch: bool, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) -> None:
-    """End sessions at IAMPASS, and their login sessions, whatever `session.when_closed` says.
+    """End sessions at IAMPASS and their logins, regardless of `session.when_closed`.
 
-    USER is the user or the person who logged in, or who approved it. ID is the id of a session, or at least its first
+    USER is the account, the person who logged in, or the approver. ID is the id of a session, or at least its first
     four digits.
 
     The exit status is 0, also if there was no session, or 1 if the agent could not end them in time.
@@ -90,7 +92,7 @@ def end(ctx: click.Context, who: str | None, everything: bool, as_json: bool) ->
         show_json(found)
     elif not found["ended"] + left:
         short = who is not None and re.fullmatch("[0-9a-f]{1,3}", who)
-        what = f"{who} has no session, and is too short for an id: give at least its first four digits."
+        what = f"{who} has no session. To name a session by its id, give at least the first four digits."
         line(what if short else "There is no such session.")
     else:
         line(f"{count(len(found['ended']), 'session')} ended.")
@@ -141,7 +143,7 @@ def say_what_is_left(sessions: Sequence[str]) -> None:
             (f"{count(len(sessions), 'session')} not ended yet: {', '.join(sessions)}", "bold red"), err=True
         )
         line(
-            "The agent goes on trying. See: journalctl -u pam-iampass-agent -u 'pam-iampass-enforcer@*'",
+            "The agent keeps trying. See: journalctl -u pam-iampass-agent -u 'pam-iampass-enforcer@*'",
             err=True,
         )
 

@@ -24,7 +24,7 @@ Examples:
   pam-iampass set session.keep true
   pam-iampass set session.covers '{services: [sudo], for: 15m}'
   pam-iampass set services.sudo.timeout 30s
-  pam-iampass set exempt.users '[backup]' --dry-run     show the change, and make none
+  pam-iampass set exempt.users '[backup]' --dry-run     only show the change
 """
 
 
@@ -50,9 +50,8 @@ def command(key: str, value: str, dry_run: bool, config: Path) -> None:
     """Set KEY in iampass.yaml to VALUE, check the result, and only then write it.
 
     KEY is a setting with its sections before it, such as session.keep or services.sudo.timeout: iampass.yaml(5). VALUE
-    is written as in the file. Everything else in the file stays as it is, comments too; if that is not possible, or if
-    the new settings have an error that the old ones did not have, nothing is changed. A login that begins afterwards
-    uses the new settings.
+    is written as in the file. Everything else in the file stays unchanged, also comments. If this is not possible, or
+    if the change adds an error, the command changes nothing. New logins use the new settings.
 
     The exit status is 0, or 1 if the setting was not changed.
     """
@@ -85,7 +84,7 @@ def command(key: str, value: str, dry_run: bool, config: Path) -> None:
     finally:
         files.remove_temporary([config])
     record(Act.SET, "", key)  # not the value: a proxy may have a password
-    line((f"{key} is {clean(value)} now, for logins that begin from now on.", "bold"))
+    line((f"{key} is now {clean(value)}, for new logins.", "bold"))
 
 
 def _same(problem: Problem) -> tuple[str, str, Severity]:

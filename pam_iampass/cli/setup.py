@@ -35,7 +35,7 @@ _MOST_RESCUES = 100
 _EPILOG = """\b
 Examples:
   pam-iampass setup sudo --dry-run       show every file that would change, and change nothing
-  pam-iampass setup sudo --try 10m       undo it after ten minutes, unless it is confirmed
+  pam-iampass setup sudo --try 10m       undo it after ten minutes, unless you confirm it
   pam-iampass setup confirm              keep it, after a login has worked
   pam-iampass setup sshd                 ssh: any first factor, then the phone, without a prompt
   pam-iampass setup sshd --codes         the same; users without their phone type a recovery code
@@ -44,7 +44,7 @@ Examples:
   pam-iampass setup sudo --always        sudo asks for each command, also under NOPASSWD
   pam-iampass setup polkit-1 doas        pkexec, run0 and doas: the password, then the phone
   pam-iampass setup status
-  pam-iampass setup undo                 take all lines away again
+  pam-iampass setup undo                 undo everything
 """
 
 _LEFT = {"kept": "yellow", "left": "yellow", "to do": "bold yellow"}
@@ -61,7 +61,7 @@ _SET_UP_AGAIN = "set it up again, or restore it: pam-iampass setup undo"
 _REMEDIES = {
     "broken off": f"the last setup was interrupted: {_SET_UP_AGAIN}",
     "changed": f"lines were changed since: {_SET_UP_AGAIN}",
-    "by hand": "the lines are there, and setup has no record of them: to undo them, set it up again first",
+    "by hand": "setup has no record of these lines: to undo them, set it up again first",
 }
 
 
@@ -85,7 +85,7 @@ def _trial_time(text: str) -> int:
     is_argument=lambda word: word in SERVICES or PamFiles().path(word) is not None,
     invoke_without_command=True,
     epilog=_EPILOG,
-    short_help="Make PAM services ask the phone, or undo that.",
+    short_help="Make PAM services ask the phone, or undo it.",
 )
 @click.argument(
     "services",
@@ -97,12 +97,12 @@ def _trial_time(text: str) -> int:
 @click.option(
     "--no-prompt",
     is_flag=True,
-    help="For sshd: the phone after any first factor, without a prompt, for every client (the default).",
+    help="For sshd: ask the phone after any first factor, without a prompt, for every client (the default).",
 )
 @click.option(
     "--codes",
     is_flag=True,
-    help="For an sshd that accepts no passwords: as --no-prompt, or a recovery code and then the key.",
+    help="For sshd without passwords: as --no-prompt, or a recovery code and then the key.",
 )
 @click.option("--prompt", is_flag=True, help="For sshd: a prompt after a key, then the phone.")
 @click.option("--key", is_flag=True, help="The same as --prompt.")
@@ -114,15 +114,15 @@ def _trial_time(text: str) -> int:
 @click.option(
     "--always/--no-always",
     default=None,
-    help="For sudo: ask for every command, also without a password (NOPASSWD), or as usual, after a password.",
+    help="For sudo: ask the phone for every command, also under NOPASSWD. --no-always: only after a password.",
 )
-@click.option("--quiet", is_flag=True, help="Show only what is wrong, or is left to do.")
+@click.option("--quiet", is_flag=True, help="Show only problems and remaining steps.")
 @click.option("--dry-run", is_flag=True, help="Check, show every change as a diff, and change nothing.")
 @click.option(
     "--try",
     "trial_seconds",
     type=Parsed("time", _trial_time),
-    help="Undo it after this time, unless it is confirmed: 90s, 10m, 2h; from 1m to 24h.",
+    help="Undo the setup after this time, unless you confirm it: 90s, 10m, 2h; from 1m to 24h.",
 )
 @click.option(
     "--force", is_flag=True, help="Go on even if you might be locked out, or a file has been edited."
@@ -146,38 +146,37 @@ def command(
     """Make SERVICES ask the phone after the first factor.
 
     SERVICES are sshd, sudo, su, or other PAM services, such as polkit-1 (pkexec and run0), doas, login or lightdm. sudo
-    includes sudo-rs and `sudo -i`, su includes `su -`. setup refuses services for which this would be useless or
+    includes sudo-rs and `sudo -i`, su includes `su -`. setup refuses services where the phone would be useless or
     harmful.
 
-    Lines are added to the file of the service in /etc/pam.d; each ends in the mark `# pam-iampass`. The other lines
-    stay; if one has to change, the old line stays as a comment. A file in /usr/lib/pam.d is not changed: a new one in
-    /etc/pam.d includes it. `undo` takes the lines out again, whatever else was changed in the file. If a package or a
-    program restores such a file, the lines are added again.
+    setup adds lines to the file of the service in /etc/pam.d. Each ends in the mark `# pam-iampass`. If another line
+    has to change, the old line stays as a comment. A file in /usr/lib/pam.d stays unchanged: a new file in /etc/pam.d
+    includes it. `undo` removes the lines and keeps all other changes. If a package or a program restores the old file,
+    setup adds the lines again.
 
-    sshd can ask in two ways. By default it asks the phone after it has accepted a key, a certificate or a password,
-    without a prompt, so that every client can log in. With --prompt (or --key) and --password it shows a prompt first,
-    at which users can type a recovery code. Clients that answer no prompt can then log in only to accounts that are
-    exempt. For these, setup writes Match blocks into a drop-in of sshd_config: run it again when `exempt` or `asked`
-    has changed. Without an option, a machine that is set up keeps its way.
+    sshd can ask in two ways. By default it asks the phone after it has accepted a key, a certificate or a password.
+    There is no prompt, so every client can log in. With --prompt (or --key) and --password it first shows a prompt,
+    where users can type a recovery code. Clients that answer no prompt can then log in only to exempt accounts. For
+    exempt accounts, setup writes Match blocks into a drop-in of sshd_config. If `exempt` or `asked` changes, run setup
+    again. Without an option, sshd keeps its current way.
 
-    With --codes, sshd asks as by default, and users without their phone can type a recovery code before their key: `ssh
-    -o PreferredAuthentications=keyboard-interactive,publickey HOST`. For this, setup writes a drop-in of sshd_config.
-    If sshd accepts passwords, setup refuses --codes: most clients would then ask for a code before each password.
+    With --codes, sshd asks as by default. Users without their phone can type a recovery code before their key: `ssh -o
+    PreferredAuthentications=keyboard-interactive,publickey HOST`. For this, setup writes a drop-in of sshd_config. If
+    sshd accepts passwords, setup refuses --codes: most clients would then ask for a code before each password.
 
-    sudo asks the phone where it asks for a password. With --always, it asks for each command: also for rules with
-    NOPASSWD, while sudo remembers the password, and without a terminal. A kept session can spare the phone, as
-    otherwise (`session.covers`). root is not asked, nor are `sudo -l` and `sudo -v`, which run nothing. --no-always
-    goes back to the usual way.
+    sudo asks the phone when it asks for a password. With --always, it asks for each command: also under NOPASSWD, while
+    sudo remembers the password, and without a terminal. A kept session can still spare the approval (`session.covers`).
+    root, `sudo -l` and `sudo -v` need no approval. --no-always goes back to the usual way.
 
-    Everything is checked first: the settings; whether you could still log in; sshd's settings, with sshd -T; and the
-    new PAM files, in a simulation in which each way in must lead to the phone. If a check fails, nothing is changed.
-    `pam-iampass test` tries a real login.
+    setup first checks the settings, whether you could still log in, and sshd's settings (sshd -T). It then simulates
+    the new PAM files: each way to log in must ask the phone. If a check fails, setup changes nothing. `pam-iampass
+    test` tries a real login.
 
-    With --try, everything is undone after that time, unless you log in with an approval on the phone and then run
-    `confirm`. It is undone even if the terminal was closed or the machine restarted. A service that was set up before
-    the trial then asks in its earlier way. This needs systemd.
+    With --try, setup undoes everything after this time, unless you log in with an approval on the phone and then run
+    `confirm`. This works even if the terminal is closed or the machine restarts. A service that was set up before the
+    trial returns to its earlier way. --try needs systemd.
 
-    The exit status is 0 if it was done, 1 if not, 2 for wrong usage.
+    The exit status is 0 on success, 1 on failure, 2 for wrong usage.
     """
     if trial_over is not None:
         _record_end(_setup().end_trial(trial_over))
@@ -211,11 +210,11 @@ def command(
 @click.option("--removal", metavar="PROFILES", hidden=True)  # by the packages
 @click.pass_context
 def undo(ctx: click.Context, services: tuple[str, ...], removal: str | None) -> None:
-    """Take our lines out of the files of SERVICES, or of all services, and end a trial of them.
+    """Remove the lines of pam-iampass from the files of SERVICES, or of all services, and end their trial.
 
-    It needs neither the agent nor IAMPASS. Other changes of these files stay. If a line of ours was changed, a copy of
-    the file is kept in /var/lib/pam-iampass/setup/edited. If a service cannot be restored, the others are, and the exit
-    status is 1.
+    undo works without the agent and IAMPASS. Other changes of these files stay. If one of the lines was edited, undo
+    keeps a copy of the file in /var/lib/pam-iampass/setup/edited. If a service cannot be restored, undo restores the
+    others, and the exit status is 1.
     """
     if set(services) & set(command.commands):
         raise click.UsageError("undo, confirm and status exclude each other", ctx)
@@ -232,19 +231,19 @@ def undo(ctx: click.Context, services: tuple[str, ...], removal: str | None) -> 
         _line("left", "the settings lead to a sandbox: pam-iampass sandbox leave restores them", "yellow")
 
 
-@command.command(short_help="Keep what is on trial.")
+@command.command(short_help="Keep the setup that is on trial.")
 @click.option("--force", is_flag=True, help="Do not require a login.")
 def confirm(force: bool) -> None:
-    """Keep what is on trial. The journal must have a login through each of its services."""
+    """Keep the setup that is on trial. Log in through each of its services first."""
     kept = _setup().confirm(force=force)
     _line("done", f"{_and(kept.services)}: no longer on trial. To undo it: pam-iampass setup undo")
 
 
-@command.command(short_help="Show what is set up.")
+@command.command(short_help="Show which services are set up.")
 @json_option
 def status(as_json: bool) -> None:
-    """Show which services are set up, what keeps them from asking the phone, the files that were changed since, and the
-    trial that runs."""
+    """Show which services are set up, what keeps them from asking the phone, which files were changed since, and the
+    current trial."""
     services, trial = _setup().status()
     if as_json:
         show_json(_as_object(services, trial))
@@ -346,7 +345,7 @@ def _check(findings: Iterable[Problem], force: bool, quiet: bool) -> str:
     if not errors:
         return ""
     if all(finding.forcible for finding in errors):
-        return "Nothing was changed. --force overrides this; best together with --try."
+        return "Nothing was changed. To set it up anyway, use --force, best with --try."
     return "Nothing was changed."
 
 

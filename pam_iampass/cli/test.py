@@ -45,14 +45,14 @@ _RECORD_KEYS = ("outcome", "result", "user", "caller", "approver", "elapsed_ms",
 )
 @click.option("--rhost", metavar="ADDRESS", help="The address of the remote host, for exempt networks.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object; what the user sees goes to stderr."
+    "--json", "as_json", is_flag=True, help="Print one JSON object; messages for the user go to stderr."
 )
 @click.pass_context
 def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_json: bool) -> None:
     """Run the real PAM stack of a service for USER and report the result. The phone rings.
 
-    You see all messages of the stack and answer its questions. Then the result code of PAM and the audit record in the
-    journal are shown. No session is opened.
+    You see all messages of the stack and answer its questions. The command then shows PAM's result code and the audit
+    record in the journal. It opens no session.
 
     For sshd, the test assumes that a required key was accepted. It asks for Enter, as sshd before OpenSSH 10.3 does.
     Run it as root.
@@ -60,7 +60,7 @@ def command(ctx: click.Context, user: str, service: str, rhost: str | None, as_j
     The exit status is 0 if the login would succeed, and 1 otherwise.
     """
     if os.geteuid() != 0:
-        raise click.ClickException("PAM must be run as root, as sshd and sudo do: run it as root")
+        raise click.ClickException("PAM must run as root, as in sshd and sudo: run it as root")
     login = _prepare(user, service, rhost)
     line(login.description, err=as_json)
     began = time.time()
@@ -180,7 +180,7 @@ def _prepare(user: str, service: str, rhost: str | None) -> TestLogin:
     file, found = _read(name)
     script = pam_python_line(found)
     if script is not None:
-        what = f"{script.place}: runs pam_python.so, which crashes in a Python program such as this"
+        what = f"{script.place}: runs pam_python.so, which crashes in Python programs like this command"
         remedy = f"try it with the real program, or: pamtester {name} {account.name} authenticate"
         raise CannotRun(what, remedy)
     ours = our_lines(found)

@@ -18,17 +18,17 @@ _EPILOG = """\b
 Examples:
   pam-iampass throttle show alice
   pam-iampass throttle show alice --json | jq .pending
-  pam-iampass throttle clear alice        alice's phone can ring again at once
+  pam-iampass throttle clear alice        alice's phone can be asked again at once
 """
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """Show or reset the rate limit, which keeps a user's phone from ringing too often.
+    """Show or reset the rate limit: how often a user's phone is asked.
 
-    A user has one request on the phone at a time; other logins wait for their turn. After requests that were not
-    approved, logins through the same service from the same remote host have to wait. The number of requests per user
-    and hour is limited, too. `throttle:` in iampass.yaml sets the limits. Recovery codes work in the meantime.
+    A phone shows one request of a user at a time; other logins wait. After requests that were not approved, logins
+    through the same service from the same remote host have to wait. The number of requests per user and hour is
+    limited, too. `throttle:` in iampass.yaml sets the limits. Recovery codes always work.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -39,9 +39,9 @@ def command() -> None:
 @config_option
 @json_option
 def show(user: str, config: Path, as_json: bool) -> None:
-    """Show how many requests USER had in the last hour, and the origins that have to wait.
+    """Show how many requests USER had in the last hour, and which origins have to wait.
 
-    The origins themselves cannot be shown: only hashes are stored.
+    An origin is a service and a remote host. Only its hash is stored, so it cannot be shown.
     """
     name = person(user, config)
     show_state(ask("throttle show", user=name, config=str(config)), as_json)
@@ -67,7 +67,7 @@ def show_state(found: Mapping[str, Any], as_json: bool) -> None:
         return
     name = found["user"]
     line(f"Pending requests on the phone of {name}: {found['pending']}.")
-    line(f"Logins that wait for their turn: {found['waiting']}.")
+    line(f"Logins that wait: {found['waiting']}.")
     requests = f"{found['requests_in_the_last_hour']} of at most {found['requests_per_hour']}"
     line(f"Requests in the last hour that were not approved: {requests}.")
     if found["seconds_until_next_request"]:
@@ -79,9 +79,11 @@ def show_state(found: Mapping[str, Any], as_json: bool) -> None:
     agents = found.get("agents", {})
     if agents.get("requests_in_the_last_hour"):
         requests = f"{agents['requests_in_the_last_hour']} of at most {agents['requests_per_hour']}"
-        line(f"Requests of accounts that act for {name} in the last hour that were not approved: {requests}.")
+        line(
+            f"Requests in the last hour that were not approved, of accounts that act for {name}: {requests}."
+        )
         if agents["seconds_until_next_request"]:
-            line(f"The next one is possible in {wait_of(agents['seconds_until_next_request'])}.")
+            line(f"The next request is possible in {wait_of(agents['seconds_until_next_request'])}.")
     line(f"Wrong recovery codes in the last hour: {found['wrong_codes_in_the_last_hour']}.")
 
 

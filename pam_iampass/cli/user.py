@@ -41,12 +41,12 @@ _CHOICES = {
 
 _EPILOG = """\b
 Examples:
-  pam-iampass user list                            who is asked, who is not, and why
+  pam-iampass user list                            who needs the phone, who does not, and why
   pam-iampass user list --only without-token       users who cannot log in yet
   pam-iampass user add alice                       asks for the token
   pam-iampass user add bob --method facial < token-of-bob
   pam-iampass user add claude --acts-for alice     alice's phone approves for claude
-  pam-iampass user list --check-phones             and who has no phone
+  pam-iampass user list --check-phones             also shows who has no phone
   pam-iampass user remove alice
   pam-iampass user remove --from leavers.csv --yes
 """
@@ -59,8 +59,7 @@ Examples:
   pam-iampass user remove --from leavers.csv --yes   all users in a file
 
 \b
-A file for --from is CSV as for `enroll --from`: its first line names the columns,
-and only `user` is used.
+A file for --from is CSV as for `enroll --from`. Only the column `user` is used.
 """
 
 STATES = {
@@ -133,11 +132,10 @@ for verb in (add_keys, import_keys, remove_keys):
 def list_users(
     ctx: click.Context, config: Path, only: tuple[str, ...], check_phones: bool, as_json: bool
 ) -> None:
-    """List all users of this machine and of the table, with the result that a login would have.
+    """List all users of this machine and of the table, with the result of a login.
 
-    The users of this machine are root and the accounts with a shell and a user id in the range of people (UID_MIN to
-    UID_MAX in /etc/login.defs). If a directory service does not list its accounts, they appear only if they are in the
-    table.
+    The users of this machine are root and the accounts with a shell and a user id from UID_MIN to UID_MAX
+    (/etc/login.defs). If a directory service does not list its accounts, only the accounts in the table appear.
 
     The exit status is 0, or 1 if the configuration has an error, or IAMPASS did not answer.
     """
@@ -161,9 +159,9 @@ def list_users(
 @json_option
 @click.pass_context
 def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> None:
-    """Show account, token, methods and ssh keys of USER, and the result that a login would have.
+    """Show account, token, methods and ssh keys of USER, and the result of a login.
 
-    The exit status is 0, or 1 if neither the machine nor the table has this user, or the configuration has an error.
+    The exit status is 0. It is 1 if there is no such user, or the configuration has an error.
     """
     found = user_status(config, [account(user) or user])
     (status,) = found.users
@@ -187,7 +185,7 @@ def show_user(ctx: click.Context, user: str, config: Path, as_json: bool) -> Non
     "methods",
     type=click.Choice(METHODS),
     multiple=True,
-    help="A method by which the user can approve. Can be repeated.  [default: those of the settings]",
+    help="A method by which the user can approve. Can be repeated.  [default: as in the settings]",
 )
 @click.option(
     "--acts-for",
@@ -213,8 +211,8 @@ def add_user(
     With --acts-for, USER has no token: the phone of OWNER approves the logins of USER. OWNER must have a token.
 
     Without --token, the command asks for the token, or reads it from standard input if that is not a terminal. It
-    checks the new file before it takes effect. For a user in users.yaml, --replace is required; from then on the line
-    in users.yaml has no effect.
+    checks the new file before the file takes effect. For a user in users.yaml, --replace is required: the line in
+    users.yaml then has no effect.
 
     The exit status is 0, or 1 if the user was not added.
     """
@@ -260,15 +258,13 @@ def remove_users(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Remove the token, the ssh keys, the recovery codes, the bypasses and the rate limit of each USER, and delete the
-    user with the phone at IAMPASS. Logins of USER that wait for an approval are denied. Kept sessions and their logins
-    are ended, also with --keep-at-iampass, and the command waits for their end (pam-iampass session). So are those of a
-    USER who has no token, whom a second person has let in.
+    """Remove each USER's token, ssh keys, recovery codes, bypasses and rate limit. Delete the user and the phone at
+    IAMPASS. The command denies logins of USER that wait for an approval. It ends USER's kept sessions with their
+    logins, and waits until they have ended (pam-iampass session). This includes sessions that a second person approved.
 
-    The command asks before it deletes anything at IAMPASS, because the phone is then gone for all machines with the
-    same token. If it cannot ask, because standard input is not a terminal, users stay at IAMPASS unless you give --yes.
-    If IAMPASS does not answer, nothing is removed. A user in users.yaml is not removed; the command names the line to
-    delete.
+    The command asks before it deletes a user at IAMPASS, because all machines with the same token lose the phone. If
+    standard input is not a terminal, users stay at IAMPASS unless you give --yes. If IAMPASS does not answer, nothing
+    is removed. A user in users.yaml is not removed: the command names the line to delete.
 
     If some of several users could not be removed, fix the reason and run the same command again.
 
@@ -450,9 +446,7 @@ def _confirmed(names: list[str]) -> bool:
     if not sys.stdin.isatty():
         return False
     whom = clean(names[0]) if len(names) == 1 else f"these {len(names)} users"
-    question = (
-        f"Delete {whom} at IAMPASS too, with the phone? Other machines with the same token lose it as well."
-    )
+    question = f"Delete {whom} at IAMPASS too, with the phone? Other machines with the same token lose the phone, too."
     return click.confirm(question, err=True)
 
 

@@ -62,11 +62,11 @@ def _which_keys(verb: Callable[..., None]) -> Callable[..., None]:
 def add_keys(user: str, entries: list[KeyEntry], config: Path) -> None:
     """Add ssh keys of USER, or certificates by their CA and key id or principal, for services with `approver: key`.
 
-    There, the key that sshd has accepted says whose phone is asked, whatever account is logged in to. Anybody who may
-    log in to an account can allow further keys for it; only keys of the user table name a person.
+    In these services, the key that sshd accepted decides whose phone is asked, whatever the account. Anyone who can log
+    in to an account can allow more keys for it, but only keys in the user table name a person.
 
-    USER needs no account. Each KEY is a file with public keys, `-` for standard input, or a fingerprint; the comment of
-    a key says nothing. A key that another user has is refused.
+    USER needs no account. Each KEY is a file with public keys, `-` for standard input, or a fingerprint. Comments of
+    keys are ignored. A key of another user is refused.
 
     The exit status is 0, or 1 if nothing was added because of an error.
     """
@@ -75,7 +75,7 @@ def add_keys(user: str, entries: list[KeyEntry], config: Path) -> None:
     added = UserTableEditor(table_path(config)).add_keys({user: entries})
     _show_added(added, config)
     if not added:
-        line(f"{shown(user)} has these already.")
+        line(f"{shown(user)} already has these keys.")
 
 
 @click.command("import-keys", epilog=EXAMPLES, short_help="Add the ssh keys in a folder of NAME.pub.")
@@ -121,7 +121,7 @@ def import_keys(folder: Path, dry_run: bool, config: Path) -> None:
 @_which_keys
 @config_option
 def remove_keys(user: str, entries: list[KeyEntry], config: Path) -> None:
-    """Remove ssh keys of USER; without a KEY, all. Logins that are open stay open (pam-iampass session end USER).
+    """Remove ssh keys of USER; without a KEY, all. Open logins stay open; to end them: pam-iampass session end USER
 
     sshd goes on accepting the keys: delete them from authorized_keys as well.
 
@@ -129,7 +129,7 @@ def remove_keys(user: str, entries: list[KeyEntry], config: Path) -> None:
     """
     removed = UserTableEditor(table_path(config)).remove_keys(user, entries or None)
     for entry in removed:
-        line(f"{entry} names {shown(user)} no longer.")
+        line(f"{entry} no longer names {shown(user)}.")
     record(Act.KEY_REMOVE, user, "; ".join(map(str, removed)))
 
 
@@ -171,7 +171,7 @@ def _read(key: str) -> list[KeyEntry]:
     except UnicodeDecodeError:
         lines = []
     if len(data) > _LONGEST or not lines:
-        raise click.ClickException(f"{key}: is no file with public keys")
+        raise click.ClickException(f"{key}: is not a file with public keys")
     numbered = [(number, text.strip()) for number, text in enumerate(lines, 1)]
     entries = [
         KeyEntry(_fingerprint(text, f"{key}:{number}"))

@@ -648,7 +648,9 @@ def test_an_account_is_added_shown_and_removed(place: GatewayCommand) -> None:
 
 @pytest.mark.parametrize("more", [("--replace",), ("--phone", "+15551234567"), ("--display-name", "C")])
 def test_an_account_has_nothing_of_a_person(place: GatewayCommand, more: tuple[str, ...]) -> None:
-    assert "excludes" in place.said("user", "add", "robot", "--acts-for", "alice", *more, status=2)
+    assert "--acts-for allows only" in place.said(
+        "user", "add", "robot", "--acts-for", "alice", *more, status=2
+    )
 
 
 def test_removing_the_owner_names_the_accounts(place: GatewayCommand) -> None:

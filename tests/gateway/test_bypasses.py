@@ -219,7 +219,7 @@ def test_the_command_makes_lists_and_removes_them(gateway_command: GatewayComman
     assert run.said("bypass", "list") == "Nobody is bypassed.\n"
     shown = run.said("bypass", "alice", "--for", "15m", "--reason", "ticket 4711")
     assert shown.startswith(
-        "alice is let in without the phone for 15 minutes, through all services, on all hosts."
+        "alice can log in without the phone for 15 minutes, through all services, on all hosts."
     )
     run.said("bypass", "alice", "--for", "1h", "--reason", "again")
     run.said("bypass", "alice", "--for", "2h", "--service", "sudo", "--group", "servers")

@@ -154,7 +154,7 @@ def test_other_groups_in_the_file_need_to_be_confirmed(place: GatewayCommand) ->
     place.said("enroll", "--from", place.csv("alice,,,staff"))
     changed = place.csv("alice,,,admins", "bob,,,staff")
     shown = place.said("enroll", "--from", changed, status=1)
-    assert "there already, with groups staff" in shown
+    assert "already exists, with groups staff" in shown
     assert place.person("alice").groups == ("staff",)
     assert place.names == ["alice", "bob"]
     place.said("enroll", "--from", changed, "--replace")

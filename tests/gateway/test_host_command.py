@@ -230,7 +230,8 @@ def test_a_host_is_admitted_suspended_and_resumed(server: Postgres) -> None:
     said = run_gateway("host", "resume", "web", status=1)
     assert said == "web is waiting\n    to let it ask: pam-iampass-gateway host admit web\n"
     assert re.search(
-        r"Admitted +no: its logins cover none on other hosts", run_gateway("host", "show", "web")
+        r"Admitted +no: people who log in there approve again on other hosts",
+        run_gateway("host", "show", "web"),
     )
     assert re.search(r"web +default +waiting +no ", run_gateway("host", "list"))
     run_gateway("host", "admit", "web", "--id", "", status=2)
@@ -331,7 +332,7 @@ def test_a_host_that_is_suspended_before_it_is_admitted_waits_again_when_it_is_r
     add_host(server, "web", HostStatus.WAITING, group="bastion")
     run_gateway("host", "suspend", "web")
     shown = run_gateway("host", "resume", "web")
-    assert shown.splitlines() == ["web is waiting.", "To let it ask: pam-iampass-gateway host admit web"]
+    assert shown.splitlines() == ["web is waiting.", "To admit it: pam-iampass-gateway host admit web"]
     host = find_host(server, "web")
     assert host is not None
     assert host.status is HostStatus.WAITING

@@ -193,7 +193,7 @@ def test_the_certificate_is_renewed_when_it_is_due(arguments: list[str]) -> None
     settings = (ETC / "gateway.yaml").read_text()
     (ETC / "gateway.yaml").write_text(settings.replace('["localhost"]', '["localhost", "gw.example.com"]'))
     assert "does not name gw.example.com" in run_gateway("certificate", "show", status=1)
-    assert "the service still has the old one" in run_gateway(
+    assert "the service still uses the old certificate" in run_gateway(
         "certificate", "renew", "--if-due", "--restart", status=1
     )  # without systemd
     after = _contents()

@@ -553,7 +553,7 @@ def test_a_host_whose_settings_are_wrong_leaves_only_by_force(server: Postgres) 
     assert "is not a duration" in fails("leave")
     assert contents() == now
     shown = succeeds("leave", "--force")
-    assert "may have this host still" in shown
+    assert "may still list this host" in shown
     assert "host remove" in shown
     assert not join.JOINED.exists()
     assert hosts_at(server) == ["web"]

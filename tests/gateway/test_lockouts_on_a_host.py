@@ -84,7 +84,7 @@ def test_an_administrator_of_other_hosts_would_be_locked_out(host: str) -> None:
     told = setup("sudo", who="dave")
     assert "error     sudo: the gateway says that dave may not log in here: dave would be locked out" in told
     assert f"pam-iampass-gateway user may dave {host}" in told
-    assert "--force overrides this" in told
+    assert "To set it up anyway, use --force" in told
     assert f"no: {host} is of the group web" in run_gateway("user", "may", "dave", host, status=1)
 
 

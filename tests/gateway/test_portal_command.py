@@ -99,7 +99,7 @@ def test_settings_to_which_it_cannot_be_added_are_left_alone(
 ) -> None:
     gateway_command.configure("portal: {origin: null}\n")
     before = gateway_command.config.read_bytes()
-    assert f"write into it: portal: {{origin: {ORIGIN}}}" in gateway_command.said(*given, status=1)
+    assert f"add this line: portal: {{origin: {ORIGIN}}}" in gateway_command.said(*given, status=1)
     gateway_command.configure("portal: {origin: https://other.example.com}\n")
     assert "has another origin: https://other.example.com" in gateway_command.said(*given, status=1)
     gateway_command.configure("portal: {origin: null}\n")
@@ -250,7 +250,7 @@ def test_only_a_person_whom_the_settings_make_an_admin_is_linked(
 ) -> None:
     gateway_command.configure("operators: {admin: [it], auditor: [sec]}\n")
     before = gateway_command.config.read_bytes()
-    assert '"zoe" is nobody here' in gateway_command.said(*given, "--admin", "zoe", status=1)
+    assert '"zoe" is not known here' in gateway_command.said(*given, "--admin", "zoe", status=1)
     gateway_command.said("user", "add", "zoe", "--group", "sec")
     said = gateway_command.said(*given, "--admin", "zoe", status=1)
     assert '"zoe" has no group of `operators.admin` in gateway.yaml (has: sec)' in said

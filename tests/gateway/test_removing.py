@@ -86,7 +86,7 @@ def test_a_removal_that_iampass_did_not_hear_of_goes_on_and_meanwhile_nobody_get
     token = place.person("alice").token
     place.sandbox.misbehave("delete_users", HttpStatus(503), times=None)
     shown = place.said("user", "remove", "alice", "bob", "--yes", status=1)
-    assert "Logins of those who failed are denied already" in shown
+    assert "Logins of users that failed are already denied" in shown
     assert place.person("alice").status is PersonStatus.REMOVING
     assert place.person("bob").status is PersonStatus.ACTIVE
     assert host.ask("alice").authentication["reason"] == "NOT_ON_THIS_HOST"

@@ -343,7 +343,7 @@ def test_a_machine_that_cannot_know_says_so(gateway_command: GatewayCommand, sta
     (state / "mark.json").write_text(json.dumps({"fleet": "another", **mark}))
     shown = gateway_command.said("restored", status=1)
     assert "This machine cannot know what was done since then" in shown
-    assert "it was no gateway of this database" in shown
+    assert "it was not a gateway of this database" in shown
 
 
 @contextmanager

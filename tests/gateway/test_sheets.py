@@ -156,7 +156,7 @@ def test_a_file_that_exists_is_kept_and_nobody_has_new_codes(
         out.symlink_to(out.with_name("elsewhere"))
     else:
         out.write_text("mine")
-    assert "exists already, and nobody has new codes" in place.said(*command(place, out), status=1)
+    assert "exists already. Nobody has new codes" in place.said(*command(place, out), status=1)
     assert digests(place) == {}
     assert os.listdir(out.parent) == ["sheets.pdf"]
     assert is_link or out.read_text() == "mine"
@@ -186,7 +186,7 @@ def test_a_run_that_is_killed_once_its_codes_count_is_finished_by_the_next(
     made = digests(place)
     assert set(made) == set(NAMES)
     shown = place.said(*command(place, out))
-    assert f"{out} is finished, which an interrupted run had left. Its codes count." in shown
+    assert f"{out} from an interrupted run is now complete. Its codes are valid." in shown
     assert "3 users: 3 have unused codes." in shown
     assert os.listdir(out.parent) == ["sheets.pdf"]
     assert digests(place) == made
@@ -259,7 +259,7 @@ def test_sheets_are_made_in_folders_of_ones_own_by_one_command_at_a_time(
     for mode, owner in ((0o777, 0), (0o1777, 0), (0o755, 1234)):
         out.parent.chmod(mode)
         os.chown(out.parent, owner, -1)
-        assert "other users could exchange the sheets" in place.said(*command(place, out), status=1)
+        assert "other users could replace the sheets" in place.said(*command(place, out), status=1)
     os.chown(out.parent, 0, -1)
     folder = os.open(out.parent, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)

@@ -65,7 +65,9 @@ def test_what_accounts_that_act_for_a_person_have_asked_for_is_shown(
     assert host.answer(host.ask("claude", service="sudo").authentication) == "cancelled"
     found = place.told("throttle", "show", "alice")
     assert (found["requests_in_the_last_hour"], found["agents"]["requests_in_the_last_hour"]) == (0, 1)
-    text = "Requests of accounts that act for alice in the last hour that were not approved: 1 of at most 10."
+    text = (
+        "Requests in the last hour that were not approved, of accounts that act for alice: 1 of at most 10."
+    )
     assert text in " ".join(place.said("throttle", "show", "alice").split())
     place.said("throttle", "clear", "alice")
     assert place.told("throttle", "show", "alice")["agents"]["requests_in_the_last_hour"] == 0

@@ -81,7 +81,7 @@ def test_a_new_person_has_a_random_token_that_iampass_knows(place: GatewayComman
 
 def test_nobody_is_added_twice_or_changed_by_mistake(place: GatewayCommand) -> None:
     before = place.person("alice")
-    assert "there already" in place.said("user", "add", "alice", status=1)
+    assert "already exists" in place.said("user", "add", "alice", status=1)
     number = place.said("user", "add", "alice", "--group", "admins", "--phone", "+15550000000", status=1)
     assert "give --replace" in number
     assert place.person("alice") == before
@@ -195,7 +195,7 @@ def test_people_of_a_host_keep_their_phones(place: GatewayCommand, monkeypatch: 
         ["carol", "registered", "added"],
         ["dave", "none", "added"],
     ]
-    assert "2 of 2 users are here, as the table and --group say." in shown
+    assert "2 of 2 users are here, with the token of the table and the groups of --group." in shown
     assert place.person("carol").token == "c1"
     assert (place.person("dave").token, place.person("dave").groups) == ("d1", ("staff",))
     assert ("user_add", "carol", "groups staff; with the token of a host") in place.records
@@ -220,7 +220,7 @@ def test_accounts_of_a_host_that_act_for_a_person_are_taken_over(place: GatewayC
     shown = place.said("user", "import", table_of_a_host(place, table), "--group", "oncall", status=1)
     assert shown.count("not changed: ") == 2
     assert 'not added: "erin" is a person here' in shown
-    assert "Accounts that act for a person, and not as these say: 2." in shown
+    assert "Accounts that act for a person, but differ from the table: 2." in shown
     assert "0 of 3 users are here" in shown
 
 
@@ -232,7 +232,7 @@ def test_who_is_here_otherwise_is_told_from_who_is_not_here(place: GatewayComman
     shown = place.said("user", "import", table, "--group", "oncall", status=1)
     assert shown.count("not changed: ") == shown.count("not added: ") == 2
     assert "0 of 4 users are here" in shown
-    assert "Here, and not as these say: 2." in shown
+    assert "Here, with another token or other groups: 2." in shown
     assert "Not here: 2." in shown
     assert place.person("dave").groups == ("staff",)
 
@@ -241,7 +241,7 @@ def test_who_is_here_otherwise_is_told_from_who_is_not_here(place: GatewayComman
     ("table", "says"),
     [
         ("carol: unknown\n", "IAMPASS does not know the token"),
-        ("alice: c1\n", "there already, with another token"),
+        ("alice: c1\n", "already exists, with another token"),
         ("mallory: a1\n", '"alice" has the same token'),
         ("carol: c1\nmallory: c1\n", '"carol" has the same token'),
     ],

@@ -433,7 +433,7 @@ def test_a_stolen_authority_is_replaced(
     gateway.run("systemctl", "restart", "pam-iampass-gateway")
     assert not host.log_in(phone, "bob", "")
     gateway.run("pam-iampass-gateway", "host", "remove", host.name, "--yes")
-    assert "every login is denied, root's too: sshd" in host.type("pam-iampass leave --force")
+    assert "every login is denied, also for root: sshd" in host.type("pam-iampass leave --force")
     host.type("pam-iampass setup undo")
     host.type(invited(gateway, "pam-iampass-gateway host invite"))
     host.type("pam-iampass setup sshd --force")

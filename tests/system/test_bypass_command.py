@@ -33,7 +33,7 @@ def ended(world: World) -> list[dict[str, Any]]:
 
 def test_a_bypass_is_made_used_and_ended_and_the_journal_says_so(world: World) -> None:
     shown = told("alice", "--for", "15m", "--reason", "phone lost")
-    assert "alice is let in without the phone for 15 minutes, through all services." in shown
+    assert "alice can log in without the phone for 15 minutes, through all services." in shown
     [record] = world.acts()
     assert (record["IAMPASS_EVENT"], record["IAMPASS_USER"], record["PRIORITY"]) == ("bypass", "alice", "4")
     assert re.fullmatch(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; phone lost", record["IAMPASS_REASON"])

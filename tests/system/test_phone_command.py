@@ -66,12 +66,12 @@ def test_without_an_answer_of_iampass_it_shows_nothing_as_certain(place: Place) 
 def test_a_lost_phone_is_disabled_and_the_next_one_is_registered_by_another_command(place: Place) -> None:
     terminal = Terminal([COMMAND, "phone", "lost", "bob"])
     terminal.expect_exact(
-        "Disable the phone of bob at IAMPASS? It then approves no login on any machine. [y/N]: "
+        "Disable the phone of bob at IAMPASS? It can then approve no login on any machine. [y/N]: "
     )
     assert place.sandbox.users["b1"]
     terminal.sendline("y")
     terminal.expect_exact("The phone of bob is disabled at IAMPASS.")
-    terminal.expect_exact("For the next phone: pam-iampass enroll bob")
+    terminal.expect_exact("For a new phone: pam-iampass enroll bob")
     assert terminal.finish() == 0
     assert not place.sandbox.users["b1"]
     assert "https://" not in terminal.shown, "the link in IAMPASS's answer"
@@ -117,13 +117,13 @@ def test_who_is_no_user_of_this_machine_or_of_iampass_has_no_phone_that_was_disa
     template = {"unlisted_users": "'{user}@corp'"}
     place.machine.change(**template)
     calls = len(place.sandbox.calls)
-    assert '"alcie" is no user of this machine' in phone("lost", "alcie", "--yes", status=1)
+    assert '"alcie" is not a user of this machine' in phone("lost", "alcie", "--yes", status=1)
     assert "no lost phone" in phone("lost", "alcie", "--forget", "--yes", status=1)
     assert len(place.sandbox.calls) == calls
     shown = phone("lost", "alice", "--yes", status=1)
     assert 'IAMPASS knows no user "alice@corp"' in shown
     assert "is disabled" not in shown
-    assert "approves nothing here" not in shown
+    assert "approves nothing on this machine" not in shown
     assert "no lost phone" in phone("lost", "alice", "--forget", "--yes", status=1)
     place.machine.change(**template, services="{sudo: {approver: {user: alcie}}}")
     place.sandbox.add_user("alcie@corp", device=True)
@@ -138,7 +138,7 @@ def test_an_agent_that_is_killed_tells_iampass_of_the_lost_phone_once_it_starts_
 ) -> None:
     place.sandbox.misbehave("lost_device", HttpStatus(503), times=None)
     shown = phone("lost", "bob", "--yes", status=1)
-    assert "approves nothing here: the agent tells IAMPASS again" in shown
+    assert "approves nothing on this machine: the agent tries again" in shown
     agent.restart(signal.SIGKILL)
     agent.wake()
     refused = run_command("enroll", "bob", "--new-device", "--no-wait")
@@ -161,7 +161,7 @@ def test_a_report_without_a_token_names_what_to_type_before_there_is_a_next_phon
     assert '"alice" has no token' in phone("lost", "alice", "--yes", status=1)
     refused = run_command("enroll", "alice", "--no-wait").stderr
     assert "no token was known then" in refused
-    (typed,) = re.findall("to take the report back: pam-iampass (.*)", refused)
+    (typed,) = re.findall("to withdraw the report: pam-iampass (.*)", refused)
     assert run_command(*typed.split(), "--yes").returncode == 0
     assert run_command("enroll", "alice", "--no-wait").returncode == 0
 
@@ -188,8 +188,7 @@ def test_a_report_is_taken_back_also_after_the_host_has_left_iampass(away: Place
     assert ask("phone waits", user="alice", token="a1")
     write(ETC / "iampass.yaml", "")
     assert (
-        phone("lost", "alice", "--forget", "--yes")
-        == "The report of the lost phone of alice is taken back.\n"
+        phone("lost", "alice", "--forget", "--yes") == "The report of the lost phone of alice is withdrawn.\n"
     )
     assert not ask("phone waits", user="alice", token="a1")
     assert "no lost phone" in phone("lost", "alice", "--forget", "--yes", status=1)

@@ -145,7 +145,7 @@ def test_nobody_but_root_may() -> None:
 def test_a_quiet_person_is_shown_in_four_lines() -> None:
     assert told("throttle", "show", "alice") == (
         "Pending requests on the phone of alice: 0.\n"
-        "Logins that wait for their turn: 0.\n"
+        "Logins that wait: 0.\n"
         "Requests in the last hour that were not approved: 0 of at most 30.\n"
         "Wrong recovery codes in the last hour: 0.\n"
     )

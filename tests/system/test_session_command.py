@@ -200,7 +200,7 @@ def test_end_needs_a_user_a_session_or_all(arguments: tuple[str, ...]) -> None:
 def test_the_beginning_of_two_ids_is_refused(agent: Keeping) -> None:
     begun(agent, kept(id="5f0c" + "0" * 28), kept("bob", id="5f0c" + "1" * 28))
     assert 'the ids of 2 sessions begin with "5f0c"' in session("end", "5f0c", status=1)
-    told = "has no session, and is too short for an id: give at least its first four digits.\n"
+    told = "has no session. To name a session by its id, give at least the first four digits.\n"
     assert session("end", "5f0") == f"5f0 {told}"
     assert session("end", "") == "There is no such session.\n"
     assert ending(agent) == set()
@@ -244,7 +244,7 @@ def test_a_lost_phone_ends_the_sessions_that_it_has_approved_and_what_waits_for_
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
         f"1 pending login denied.\nThe phone of {ME} is disabled at IAMPASS.\n1 session of {ME} ended.\n"
-        f"For the next phone: pam-iampass enroll {ME}\n"
+        f"For a new phone: pam-iampass enroll {ME}\n"
     )
     assert login.over
     assert agent.kept(ident) is None

@@ -126,7 +126,7 @@ def test_a_user_is_deleted_at_iampass_if_the_administrator_says_yes(
     assert run_command("bypass", "alice", "--for", "1h").returncode == 0
     terminal = Terminal([COMMAND, "user", "remove", "alice"])
     terminal.expect_exact(
-        "Delete alice at IAMPASS too, with the phone? Other machines with the same token lose it"
+        "Delete alice at IAMPASS too, with the phone? Other machines with the same token lose the phone"
     )
     terminal.sendline(answered)
     assert terminal.finish() == 0

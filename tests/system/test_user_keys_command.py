@@ -62,7 +62,7 @@ def test_keys_are_added_from_files_by_fingerprint_and_by_ca_and_removed(tmp_path
         f"{print_of['ca']} alice 1": "alice",
         f"{print_of['ca']} carol": "carol",
     }
-    assert "has these already" in user("add-key", "alice", print_of["a"])
+    assert "already has these keys" in user("add-key", "alice", print_of["a"])
     assert 'already that of "alice"' in user("add-key", "carol", print_of["a"], status=1)
     user("remove-key", "alice", str(tmp_path / "a.pub"))
     user("remove-key", "carol", "--ca", print_of["ca"], "--principal", "carol")
@@ -104,7 +104,7 @@ def test_a_pipe_or_a_device_in_a_folder_of_a_user_is_not_opened_and_no_name_cont
     said = user("import-keys", str(folder), status=1)
     for name, kind in (("alice", "a named pipe"), ("bob", "a named pipe"), ("carol", "a device")):
         assert f"{folder}/{name}.pub: is {kind}: name a regular file, or - for standard input" in said
-    assert f"{folder}/dave\\x9b31m.pub: is no file with public keys" in said
+    assert f"{folder}/dave\\x9b31m.pub: is not a file with public keys" in said
     assert "is a named pipe" in user("add-key", "alice", str(folder / "alice.pub"), status=1)
     assert "is a named pipe" in user(
         "add-key", "alice", "--ca", str(folder / "bob.pub"), "--key-id", "a", status=1

@@ -46,7 +46,7 @@ GROUPS = {
         "init": "Make the database, the key, the CA and the settings.",
         "certificate": "Show or renew the gateway's certificate.",
         "migrate": "Make or update the tables of the database.",
-        "portal": "Set up the pages in which people sign in with passkeys.",
+        "portal": "Set up the portal, where people sign in with passkeys.",
     },
     "Hosts": {
         "host": "Invite hosts; list, admit, suspend and remove them.",
@@ -57,13 +57,13 @@ GROUPS = {
         "phone": "Show who has a phone; report a lost one.",
         "session": "Show or end the sessions of the logins of all hosts.",
         "throttle": "Show or reset the limits of a person.",
-        "bypass": "Let a person in without the phone for a while.",
-        "recovery": "Make recovery codes for those who cannot use their phone.",
+        "bypass": "Let a person log in without the phone for a while.",
+        "recovery": "Create, list or revoke recovery codes.",
         "operator": "Link, list and end people with a role at the portal.",
     },
     "Diagnose": {
-        "check": "Find out why hosts cannot ask, and what is wrong with the settings.",
-        "log": "Show what hosts have asked for, and how it ended.",
+        "check": "Find out why hosts get no answer, and what is wrong with the settings.",
+        "log": "Show the requests of hosts, and their results.",
         "restored": "Accept a database that was restored from a backup.",
     },
     "Run": {
@@ -84,7 +84,7 @@ config_option = click.option(
 )
 
 if_exists_option = click.option(
-    "--if-exists", is_flag=True, help="What does not exist is no error: there is nothing to do."
+    "--if-exists", is_flag=True, help="Do not report an error for names that do not exist."
 )
 
 
@@ -112,7 +112,7 @@ class _Verbs(LazyGroup):
 )
 @click.version_option(__version__, prog_name="pam-iampass-gateway")
 def group() -> None:
-    """The gateway of a fleet: it holds the IAMPASS application's secret, hosts hold only a key of their own.
+    """The gateway of a fleet. It has the IAMPASS application's secret; each host has only its own key.
 
     The settings are in /etc/iampass-gateway/gateway.yaml, everything else is in PostgreSQL.
     """
@@ -167,7 +167,7 @@ def _using_the_database() -> Iterator[None]:
     except (DatabaseError, Tampered) as error:
         raise click.ClickException(str(error)) from None
     except UnicodeEncodeError:
-        raise click.ClickException("what was typed is not UTF-8") from None
+        raise click.ClickException("the input is not UTF-8") from None
     except psycopg.Error as error:
         raise click.ClickException(f"the database refuses this: {error}") from None
     finally:

@@ -23,14 +23,14 @@ from pam_iampass.system.service_user import reading_as
 @config_option
 @json_option
 def command(config: Path, as_json: bool) -> None:
-    """Dump the database into the folder of the settings (`backup`), and delete the dumps that are not kept any more.
+    """Dump the database into the folder of the setting `backup`, and delete old dumps.
 
-    A timer does this each night once it is switched on: systemctl enable --now pam-iampass-gateway-backup.timer. The
-    folder must be root's alone, and apart from the key: with a dump and the key, an attacker has the fleet. Nothing is
-    begun if the disk has less room than two dumps like the last one need.
+    To do this each night, switch on the timer: systemctl enable --now pam-iampass-gateway-backup.timer. Only root may
+    have access to the folder, and the key must be elsewhere: with a dump and the key, an attacker has the fleet. The
+    command needs free disk space for two dumps of the last size.
 
-    The exit status is 0, or 1 if there is no new dump, or an older one could not be deleted. That is a record in the
-    journal, too.
+    The exit status is 0, or 1 if there is no new dump, or an old dump could not be deleted. The journal has the error,
+    too.
     """
     if os.geteuid() != 0:
         raise click.ClickException("this makes root's files: run it as root")

@@ -24,8 +24,8 @@ Examples:
   pam-iampass-gateway bypass alice --for 15m
   pam-iampass-gateway bypass alice --for 8h --reason 'phone broken, ticket 4711'
   pam-iampass-gateway bypass deploy --for 1h --service sshd --host web1.example.com
-  pam-iampass-gateway bypass list             who is let in without the phone, where, why, and until when
-  pam-iampass-gateway bypass end alice        ask the phone of alice again, from now on
+  pam-iampass-gateway bypass list             who can log in without the phone, where, why, and until when
+  pam-iampass-gateway bypass end alice        ask the phone of alice again
 """
 
 
@@ -34,7 +34,7 @@ Examples:
     is_argument=lambda word: True,
     invoke_without_command=True,
     epilog=_EPILOG,
-    short_help="Let a person in without the phone for a while.",
+    short_help="Let a person log in without the phone for a while.",
 )
 @click.argument("user", cls=OwnArgument, type=NAME)
 @for_option
@@ -66,11 +66,11 @@ def command(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Let USER in without the phone for a while. The password or the key is still required.
+    """Let USER log in without the phone for a while. The password or the key is still required.
 
-    It holds at once on all hosts, unless the settings of their group forbid it (`bypasses` in gateway.yaml). In sudo,
-    and in su to root, USER is the caller. If there is a bypass of the same user, services and hosts, it is replaced.
-    Each login that uses it is a record (outcome bypassed).
+    The bypass works at once on all hosts, unless their group forbids bypasses (`bypasses` in gateway.yaml). In sudo,
+    and in su to root, USER is the caller. A new bypass replaces an earlier one of the same user, services and hosts.
+    Each login with a bypass leaves a record (outcome bypassed).
 
     The exit status is 0, 1 if it failed, and 2 if the arguments are wrong.
     """
@@ -84,7 +84,7 @@ def command(
     if as_json:
         show_json(_as_object(bypass))
         return
-    line(f"{user} is let in without the phone for {duration(time_left)}, {bypass.through}, {bypass.where}.")
+    line(f"{user} can log in without the phone for {duration(time_left)}, {bypass.through}, {bypass.where}.")
     line("The password or the key is still required.")
     line(f"To end it earlier: pam-iampass-gateway bypass end {user}")
 
@@ -93,7 +93,7 @@ def command(
 @config_option
 @json_option
 def list_(config: Path, as_json: bool) -> None:
-    """Show who is let in without the phone, where, until when, by whom, and why."""
+    """Show who can log in without the phone, where, until when, by whom, and why."""
     with command_gateway(config) as gateway:
         found, tampered = gateway.reading(bypasses.listing)
     if as_json:
@@ -114,7 +114,7 @@ def list_(config: Path, as_json: bool) -> None:
         ]
         table(["USER", "SERVICE", "HOST", local("UNTIL"), "BY", "REASON"], rows)
     if tampered:
-        what = f"{count(tampered, 'bypass')} not shown: no gateway has written these rows, and they do not count."
+        what = f"{count(tampered, 'bypass')} not shown: no gateway wrote these rows, so they are not valid."
         line((what, "bold red"), err=True)
 
 
@@ -124,7 +124,7 @@ def list_(config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def end(user: str, if_exists: bool, config: Path, as_json: bool) -> None:
-    """End all bypasses of USER, on all hosts, for the logins that begin from now on.
+    """End all bypasses of USER on all hosts. New logins need the phone again.
 
     The exit status is 0, also if there was no bypass, or 1 if USER is unknown.
     """

@@ -25,12 +25,12 @@ CA_KEY = "ca-key.pem"
 def command() -> None:
     """Show or renew the certificate with which this gateway serves hosts.
 
-    It comes from the fleet's own CA, whose private key is needed for renewals only: ca-key.pem, beside gateway.yaml. It
-    may be kept elsewhere: anyone who has it can pose as the gateway to every host.
+    The certificate comes from the fleet's own CA. Its private key, ca-key.pem beside gateway.yaml, is needed only for
+    renewals. You can keep the key elsewhere: anyone who has it can pose as the gateway to every host.
     """
 
 
-@command.command(short_help="Show until when it is valid.")
+@command.command(short_help="Show until when the certificate is valid.")
 @json_option
 @config_option
 def show(config: Path, as_json: bool) -> None:
@@ -62,11 +62,13 @@ def show(config: Path, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-@command.command("renew", short_help="Make a new one.")
+@command.command("renew", short_help="Make a new certificate.")
 @click.option(
-    "--if-due", is_flag=True, help="Only if it expires within 90 days, or lacks a name of the settings."
+    "--if-due",
+    is_flag=True,
+    help="Only if the certificate expires within 90 days, or lacks a name of the settings.",
 )
-@click.option("--restart", is_flag=True, help="Restart the service if there is a new one.")
+@click.option("--restart", is_flag=True, help="Restart the service if the certificate is new.")
 @click.option(
     "--ca-key",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -74,12 +76,12 @@ def show(config: Path, as_json: bool) -> None:
 )
 @config_option
 def renew_command(config: Path, if_due: bool, restart: bool, ca_key: Path | None) -> None:
-    """Make a new certificate with a new key for the names in the settings. Hosts need not be told.
+    """Make a new certificate with a new key for the names in the settings. Hosts need no change.
 
-    The service uses it once it is restarted. A timer does this daily with --if-due --restart, if the CA's key is
-    beside the settings.
+    Restart the service to use the new certificate. If the CA's key is beside the settings, a timer runs this daily with
+    --if-due --restart.
 
-    The exit status is 0, or 1 if it could not be made.
+    The exit status is 0, or 1 if there is no new certificate.
     """
     settings = gateway_settings.load(config)
     if if_due:
@@ -101,7 +103,7 @@ def renew_command(config: Path, if_due: bool, restart: bool, ca_key: Path | None
     if not restart:
         output.line(f"Now: {' '.join(command)}")
     elif not programs.run(command).ok:
-        raise click.ClickException(f"the service still has the old one: {' '.join(command)} has failed")
+        raise click.ClickException(f"the service still uses the old certificate: {' '.join(command)} failed")
 
 
 def renew(ca_key: Path, ca_file: Path, names: Sequence[str], certificate: Path, key: Path) -> None:
@@ -110,7 +112,7 @@ def renew(ca_key: Path, ca_file: Path, names: Sequence[str], certificate: Path, 
         authority = Certified(ca_file.read_bytes(), ca_key.read_bytes())
         made = certificates.new_certificate(names, authority)
     except FileNotFoundError:
-        what = f"{ca_key}: the key of the fleet's CA is not here; bring it, or name it with --ca-key"
+        what = f"{ca_key}: the key of the fleet's CA is missing; copy it there, or name it with --ca-key"
         raise click.ClickException(what) from None
     except ValueError as error:
         raise click.ClickException(f"{ca_key}: {error}") from None

@@ -28,7 +28,7 @@ Examples:
   pam-iampass-gateway check                     everything, the worst first
   pam-iampass-gateway check --offline           without calling IAMPASS
   pam-iampass-gateway check --monitoring        as a plugin of Nagios, Icinga, Checkmk and others
-  pam-iampass-gateway check --settings          the settings and their files alone
+  pam-iampass-gateway check --settings          only the settings and their files
 """
 
 
@@ -44,23 +44,23 @@ def command(
 ) -> None:
     """Check everything that the gateway depends on, and report what is wrong.
 
-    It checks the settings, the certificate, whether the service answers, the database (tables, clock, an old copy, rows
-    that no gateway has written, the room on its disk), whether the groups in the settings are those of hosts and
-    people, the last backup, the portal, IAMPASS, and the hosts. Nothing is changed, and no phone rings. Run it as root
-    on the gateway. Each finding has one line of evidence and one line of advice.
+    check looks at the settings, the certificate, the service, the last backup, the portal, IAMPASS, and the hosts. It
+    checks the database: tables, clock, disk space, an old copy, and rows that no gateway wrote. It compares the groups
+    in the settings with those of hosts and people. Nothing is changed, and no phone rings. Run it as root on the
+    gateway. Each finding has one line of evidence and one line of advice.
 
     The exit status is 1 if there is an error, 3 if there are only warnings, and 0 otherwise. With --monitoring it is 0
     (OK), 1 (WARNING), 2 (CRITICAL: an error) or 3 (UNKNOWN: something could not be checked).
 
     With --settings, or with --config and another settings file, check looks only at the settings and the files that
-    they name. As root it also looks whether the service's account can read them. Service, database and IAMPASS need not
-    run. Each problem is a line `file:line: key: what`, followed by its remedy. The exit status is 0 if there is no
-    error (warnings do not count), otherwise 1.
+    they name. As root, it also checks that the service's account can read these files. Service, database and IAMPASS
+    need not run. Each problem is a line `file:line: key: what`, followed by its remedy. The exit status is 0 if there
+    is no error, also with warnings, otherwise 1.
     """
     if is_of_files(ctx, settings_only, offline, monitoring):
         ctx.exit(_check_settings(config, as_json=as_json))
     if monitoring and as_json:
-        raise click.UsageError("--monitoring has a format of its own")
+        raise click.UsageError("--monitoring has its own format: omit --json")
     began = time.monotonic()
     with progress(quiet=as_json or monitoring) as show:
         report = examine(config, lambda what: show(f"{what}…"), in_loop, offline=offline)

@@ -58,23 +58,23 @@ A file for --from is CSV in UTF-8. Its first line names the columns:
   alice,Alice A.,+15551234567,staff|oncall,alice@example.com
   bob,,,staff,
 Only `user` is required. --group adds a group to the groups of each line. People
-with a phone number are sent a message; for the others the report has the links.
+with a phone number get a message. The report shows the links of the others.
 The file must belong to root or you, and must not be writable by others: it
 decides whose phone approves whose logins.
 After an interruption, or to see who has registered a phone, run the command
-again: people whom IAMPASS knew before get no new link, unless by --resend.
+again. People that IAMPASS already knows get a new link only with --resend.
 
 \b
-With --mail, each person who has an address and no phone is sent one mail with
-the link, by the sendmail of this machine, also if IAMPASS knew them before. If
-the command was stopped while it sent a mail, it names who may not have got it,
-and sends that person another one only by --resend. Only so is a mail sent to
-whoever has reported a phone lost. Whoever reads the mail can register the
-phone: use it where mailboxes are safe.
+With --mail, the sendmail of this machine sends one mail with the link to each
+person who has an address but no phone, also if IAMPASS already knows them.
+Anyone who reads the mail can register the phone: mailboxes must be safe.
+If the command was stopped while it sent a mail, it names the person who may
+not have got it. That person, and people who reported their phone lost, get a
+mail only with --resend.
 
 \b
 Exit status:
-  0    done: the phone is registered, or was not waited for
+  0    the phone is registered, or the command did not wait for it
   1    something failed, or no phone was registered in time
   2    wrong usage
   130  interrupted; run the same command again to continue
@@ -86,7 +86,7 @@ Exit status:
 @file_option("Enroll all people in this CSV file; see below.")
 @group_option
 @sms_option
-@click.option("--send", is_flag=True, help="Send the link to the person's phone number that is known here.")
+@click.option("--send", is_flag=True, help="Send the link to the person's stored phone number.")
 @message_option
 @click.option("--mail", "mails", is_flag=True, help="With --from: send the links by mail; see below.")
 @click.option(
@@ -95,14 +95,14 @@ Exit status:
     help="With --mail: the address that mails come from.  [default: sendmail's]",
 )
 @display_name_option
-@click.option("--replace", is_flag=True, help="Change groups, name and phone number of people who are there.")
+@click.option("--replace", is_flag=True, help="Change groups, name and phone number of existing people.")
 @new_device_option
 @click.option(
     "--resend",
     is_flag=True,
-    help="With --from: a new link, or message, also for people whom IAMPASS knew before.",
+    help="With --from: a new link, or message, also for people that IAMPASS already knows.",
 )
-@wait_option("Wait until the phone is registered.  [default: wait for one person, not with --from]")
+@wait_option("Wait until the phone is registered.  [default: only without --from]")
 @timeout_option
 @config_option
 @json_option
@@ -126,14 +126,14 @@ def command(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Add USER here and at IAMPASS, and register a phone.
+    """Add USER on the gateway and at IAMPASS, and register a phone.
 
-    The registration link is shown, with a QR code for the camera of the phone, or sent to the phone (--sms, --send).
-    Anyone who opens the link can approve the user's logins: show it to nobody else. The command then waits until a
-    phone is registered.
+    The command shows the registration link with a QR code, or sends it to the phone (--sms, --send). Anyone who opens
+    the link can approve the user's logins: give it only to the user. The command then waits until a phone is
+    registered.
 
-    The person's name is that of their account on the hosts; no account is needed here. If the command is interrupted,
-    run it again: it continues with the same token. Logins of the user are denied until a phone is registered.
+    USER is the name of the person's account on the hosts. No account is needed here. If the command is interrupted, run
+    it again: it continues with the same token. Logins of the user are denied until a phone is registered.
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")
@@ -220,5 +220,5 @@ class GatewayEnroller:
 def _number(gateway: CommandGateway, user: str) -> str:
     found = known_to(gateway, user).phone_number
     if found is None:
-        raise click.ClickException(f"no phone number of {user} is known; give one with --sms")
+        raise click.ClickException(f"no phone number of {user} is known; give it with --sms")
     return found

@@ -44,11 +44,11 @@ Examples:
   pam-iampass-gateway host invite --name web1.example.com --network 192.0.2.0/24
   pam-iampass-gateway host invite --group web --uses 50 --for 1d
   pam-iampass-gateway host list
-  pam-iampass-gateway host list --unseen                      not for a day
+  pam-iampass-gateway host list --unseen                      no call for a day
   pam-iampass-gateway host list --csv > hosts.csv             for a spreadsheet
   pam-iampass-gateway host addresses web1.example.com 192.0.2.8 2001:db8::8
   pam-iampass-gateway host note web1.example.com "rack 4, ask Zoe"
-  pam-iampass-gateway host suspend web1.example.com           at once; its open logins go on
+  pam-iampass-gateway host suspend web1.example.com           at once; open logins stay
   pam-iampass-gateway host suspend web1.example.com --end-logins
   pam-iampass-gateway host remove web1.example.com
 """
@@ -70,19 +70,19 @@ def command() -> None:
     "--group",
     default=DEFAULT_GROUP,
     show_default=True,
-    help="The group of the hosts that join with it.",
+    help="The group of the hosts that join with the invite.",
 )
-@click.option("--name", type=NAME, help="Only the host of this name can use it.")
+@click.option("--name", type=NAME, help="Only the host of this name can use the invite.")
 @click.option(
     "--network",
     type=named("network", network_error),
-    help="It can be used from there only, such as 192.0.2.0/24.",
+    help="Only hosts in this network can use it, such as 192.0.2.0/24.",
 )
 @click.option(
     "--uses", type=click.IntRange(1, MOST_USES), default=1, show_default=True, help="How many hosts can join."
 )
 @click.option(
-    "--for", "seconds", type=DURATION, default="1h", show_default=True, help="How long it can be used."
+    "--for", "seconds", type=DURATION, default="1h", show_default=True, help="How long the invite is valid."
 )
 @json_option
 @config_option
@@ -95,10 +95,10 @@ def invite(
     seconds: int,
     as_json: bool,
 ) -> None:
-    """Make an invite, and print the command by which a host joins.
+    """Make an invite, and print the command with which a host joins.
 
-    Anyone who has the invite can join a host of its group, until it is used up or has expired: give it a --name or a
-    --network if it is kept anywhere, and see `host revoke`. The group must be in gateway.yaml.
+    Anyone who has the invite can join a host of its group, until the invite is used up or expires. If you store it,
+    limit it with --name or --network; see also `host revoke`. The group must be in gateway.yaml.
     """
 
     with command_gateway(config) as gateway:
@@ -112,12 +112,12 @@ def invite(
     output.line(f"    pam-iampass join {url} {word}" + (f" --name {made.name}" if made.name else ""))
 
 
-@command.command(short_help="Make an invite useless.")
+@command.command(short_help="Revoke an invite.")
 @click.argument("id")
 @if_exists_option
 @config_option
 def revoke(config: Path, id: str, if_exists: bool) -> None:
-    """Make an invite useless. Hosts that have joined with it stay. ID is the first part of the invite."""
+    """Revoke an invite. Hosts that joined with it stay. ID is the first part of the invite."""
 
     with command_gateway(config) as gateway:
         act = RevokeInvite(id.partition(".")[0])
@@ -125,7 +125,7 @@ def revoke(config: Path, id: str, if_exists: bool) -> None:
     output.line("Revoked." if revoked else "There is no such invite.")
 
 
-@command.command("list", short_help="Show the hosts, and the invites that can still be used.")
+@command.command("list", short_help="Show the hosts and the valid invites.")
 @click.option("--group", "groups", multiple=True, help="Only hosts of this group. Can be repeated.")
 @click.option(
     "--status",
@@ -146,13 +146,14 @@ def list_(
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show the hosts, and the invites that can still be used.
+    """Show the hosts and the valid invites.
 
-    A host whose group does not demand that may ask although it was not admitted; its logins cover none on other hosts.
+    If its group requires no admission, a host can send requests before you admit it. People who log in there must
+    approve again on other hosts.
 
-    SEEN is the last call of a host for a login or for its open sessions, up to five minutes late: a host on which
-    nobody logs in does not call. VERSION is what the host says of itself, and FROM a proxy's address, if one stands
-    between. CSV has the hosts only.
+    SEEN is the last call of a host for a login or for its open sessions, up to five minutes late. A host without logins
+    does not call. VERSION is what the host reports. FROM is the address of the host, or of a proxy before the gateway.
+    CSV has only the hosts.
     """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
@@ -204,7 +205,7 @@ def list_(
         output.line("No host has joined. To invite one: pam-iampass-gateway host invite")
     for name in tampered:
         output.line(
-            (f"{name}: its row was not written by this gateway, and does not count.", "bold red"), err=True
+            (f"{name}: its row was not written by this gateway, and is not valid.", "bold red"), err=True
         )
     if invites and not (groups or statuses or unseen or as_csv):
         output.line("")
@@ -221,7 +222,7 @@ def _csv_row(host: HostRow) -> list[str]:
 @json_option
 @config_option
 def show(config: Path, name: str, as_json: bool) -> None:
-    """Show what is known of a host. NAME may end before a dot, if only one host is meant then."""
+    """Show details of a host. NAME can end before a dot, if only one host then matches."""
 
     async def read(inner: Gateway, connection: Connection) -> HostRow:
         found = await find_host(inner, connection, name)
@@ -241,7 +242,10 @@ def show(config: Path, name: str, as_json: bool) -> None:
             ("Status", _status(host)),
             ("Id", host["id"]),
             ("Machine", host["machine"] or "not known yet"),
-            ("Admitted", "yes" if host["admitted"] else "no: its logins cover none on other hosts"),
+            (
+                "Admitted",
+                "yes" if host["admitted"] else "no: people who log in there approve again on other hosts",
+            ),
             ("Addresses", ", ".join(host["addresses"]) or "not set"),
             ("Note", host["note"] or "-"),
             ("Joined", f"{_when(host['joined'])} with invite {host['invite']}"),
@@ -254,14 +258,14 @@ def show(config: Path, name: str, as_json: bool) -> None:
     )
 
 
-@command.command(short_help="Let a host ask that has joined and waits.")
+@command.command(short_help="Admit a host that has joined and waits.")
 @click.argument("name", type=NAME)
 @click.option("--id", "id", type=named("id", host_name_error), help="Fail if the host has another id.")
 @config_option
 def admit(config: Path, name: str, id: str | None) -> None:
-    """Let a host ask that has joined in a group with `admit: true`, or with the invite of a host that was slowed down.
-    Compare its id first: `host show` here, and `application_id` in /etc/iampass/joined.yaml there. With --id, the
-    command fails if another host has taken the name meanwhile.
+    """Admit a host that joined in a group with `admit: true`, or with the invite of a host that was slowed down. First
+    compare its id: `host show` here, `application_id` in /etc/iampass/joined.yaml on the host. With --id, the command
+    fails if another host has taken the name meanwhile.
 
     A host that joined before its group required admission can already send requests. Until you admit it, people who
     log in there must approve again on other hosts.
@@ -271,18 +275,17 @@ def admit(config: Path, name: str, id: str | None) -> None:
 
 @command.command(short_help="Stop answering a host.")
 @click.argument("name", type=NAME)
-@click.option("--end-logins", is_flag=True, help="Also end its open logins, for a host that was taken over.")
+@click.option("--end-logins", is_flag=True, help="Also end its open logins, if an attacker took it over.")
 @config_option
 @click.pass_context
 def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> None:
-    """Stop answering a host, until `host resume`: it can neither begin requests nor ask about its sessions.
+    """Stop answering a host until `host resume`: it cannot begin requests or ask about its sessions.
 
-    The host's requests on phones end, and so do logins on other hosts that its logins have covered. Its own open logins
-    go on, unless you give --end-logins. The invite with which the host joined becomes void, and the host cannot leave
-    on its own. The command names other hosts that joined with this invite.
+    The host's requests on phones end. Logins on other hosts that needed no approval because of a login on this host
+    end, too. The host's own open logins stay, unless you give --end-logins. The invite with which the host joined
+    becomes void, and the host cannot leave on its own. The command names other hosts that joined with this invite.
 
-    The exit status is 0, or 1 if the command failed or IAMPASS has not ended everything yet. The gateways go on with
-    the rest.
+    The exit status is 0, or 1 if the command failed or IAMPASS has not ended everything yet. The gateways keep trying.
     """
     done = _perform(config, SuspendHost(name, end_logins))
     _show_status(done.host)
@@ -298,15 +301,15 @@ def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> No
 @click.argument("name", type=NAME)
 @config_option
 def resume(config: Path, name: str) -> None:
-    """Answer a host again that was suspended, or stopped since people have cancelled its requests, and forget that it
-    was slowed down. If its group demands that it is admitted, and it was not, it waits."""
+    """Answer a host again that was suspended, slowed down, or stopped because people cancelled its requests. If its
+    group requires admission and the host was never admitted, it waits."""
     _show_status(_perform(config, ResumeHost(name)))
 
 
 @command.command(short_help="Set the addresses of a host.")
 @click.argument("name", type=NAME)
 @click.argument("addresses", nargs=-1, type=named("address", host_address_error))
-@click.option("--none", is_flag=True, help="The host has no addresses any more.")
+@click.option("--none", is_flag=True, help="Remove all addresses of the host.")
 @config_option
 def addresses(config: Path, name: str, addresses: tuple[str, ...], none: bool) -> None:
     """Set the addresses at which people reach the sshd of a host, in place of the earlier addresses.
@@ -346,7 +349,7 @@ def _perform(config: Path, act: Act[T]) -> T:
 def _show_status(host: Host) -> None:
     output.line((host.name, "bold"), f" is {host.status.value}.")
     if host.status is HostStatus.WAITING:
-        output.line(f"To let it ask: pam-iampass-gateway host admit {host.name}")
+        output.line(f"To admit it: pam-iampass-gateway host admit {host.name}")
 
 
 @command.command(short_help="Remove a host from the fleet.")
@@ -356,15 +359,14 @@ def _show_status(host: Host) -> None:
 @config_option
 @click.pass_context
 def remove(ctx: click.Context, config: Path, name: str, if_exists: bool, yes: bool) -> None:
-    """Remove a host from the fleet. Its credential is worth nothing from then on, and its sessions are ended.
+    """Remove a host from the fleet. Its credential becomes void, and its sessions end.
 
-    The invite with which it has joined is void, unless it is for several hosts and bound to a network. If an attacker
-    has taken the host over, `host suspend` it first: then no invite stays.
+    The invite with which the host joined becomes void, unless it is for several hosts and bound to a network. If an
+    attacker took the host over, first run `host suspend`, which always makes the invite void.
 
-    Where it is used, logins on it are denied, unless it leaves (pam-iampass leave) or joins anew.
+    Logins on the host are then denied, until it leaves (pam-iampass leave) or joins again.
 
-    The exit status is 0, or 1 if the command failed or IAMPASS has not ended everything yet. The gateways go on with
-    the rest.
+    The exit status is 0, or 1 if the command failed or IAMPASS has not ended everything yet. The gateways keep trying.
     """
     if not yes:
         output.confirm(f"Remove {name}?")
@@ -380,7 +382,7 @@ def remove(ctx: click.Context, config: Path, name: str, if_exists: bool, yes: bo
     _say_void(done.void_invite)
     if done.good_invite:
         output.line(
-            f"Its invite {done.good_invite} is still good in its network. If the host was taken over, make it void:"
+            f"Its invite {done.good_invite} is still valid in its network. If the host was taken over, revoke it:"
         )
         output.line(f"    pam-iampass-gateway host revoke {done.good_invite}")
     exit_after_ends(ctx, done.ended.errors)
@@ -388,7 +390,7 @@ def remove(ctx: click.Context, config: Path, name: str, if_exists: bool, yes: bo
 
 def _say_void(void: str | None) -> None:
     if void:
-        output.line(f"Its invite {void} is void: for hosts that are still to join with it, make another one.")
+        output.line(f"Its invite {void} is void. If more hosts are to join with it, make a new invite.")
 
 
 def _when(moment: Any) -> str:

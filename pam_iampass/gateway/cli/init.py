@@ -60,14 +60,13 @@ def setting(name: str, keys: Sequence[KeyOrSection] = settings_schema.SCHEMA) ->
     "names",
     multiple=True,
     type=setting("names"),
-    help="A name or address by which hosts call the gateway; the first one is in invites. Can be repeated.  "
+    help="A name or address by which hosts call the gateway; invites contain the first. Can be repeated.  "
     "[default: the host name of this machine, with its domain]",
 )
 @click.option(
     "--database",
     type=setting("database"),
-    help="A connection string of libpq.  [default: a database iampass of the PostgreSQL on this machine, "
-    "which is made]",
+    help="A connection string of libpq.  [default: a new database iampass in the PostgreSQL of this machine]",
 )
 @click.option(
     "--application-id", type=setting("application_id"), help="The id of your application at IAMPASS."
@@ -80,19 +79,19 @@ def setting(name: str, keys: Sequence[KeyOrSection] = settings_schema.SCHEMA) ->
 @click.option("--listen", type=setting("listen"), help="The address to serve hosts on.")
 @click.option("--server", type=setting("server"), help="The IAMPASS server.")
 @click.option(
-    "--server-ca-file", type=setting("server_ca_file"), help="CA certificates (PEM) for that server."
+    "--server-ca-file", type=setting("server_ca_file"), help="CA certificates (PEM) for the IAMPASS server."
 )
 @click.option("--proxy", type=setting("proxy"), help="The proxy for connections to IAMPASS.")
 @config_option
 def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ...] | None) -> None:
     """Make the database, the key, the CA, the gateway's certificate and the settings.
 
-    What is there already stays as it is, so this can be repeated: after an error, or to see what is missing. With a
-    PostgreSQL on this machine, its database and role are made by the account postgres. Another one must be there, with
-    a role that owns it.
+    Existing parts stay unchanged. Repeat the command after an error, or to see what is missing. If PostgreSQL runs on
+    this machine, init makes the database and its role as the account postgres. Any other database must exist, with a
+    role that owns it.
 
-    Keep a copy of the key elsewhere: without it, a backup of the database is worth nothing, and with both, an
-    attacker has the fleet.
+    Keep a copy of the key elsewhere: without the key, a backup of the database is useless. With both, an attacker has
+    the fleet.
 
     The exit status is 0, or 1 if something is missing.
     """
@@ -119,7 +118,7 @@ def command(config: Path, secret_file: Path | None, **given: str | tuple[str, ..
     if not _make_tables(settings):
         if new_key:
             (folder / "key").unlink()
-        what = f"the database was made with another key: restore {folder / 'key'} from your backup of it"
+        what = f"the database was made with another key: restore {folder / 'key'} from your backup"
         raise click.ClickException(what)
     try:
         _require_application(settings)
@@ -167,7 +166,7 @@ def _write_key(path: Path) -> bool:
     new = not path.exists()
     if new:
         files.write(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-    show_made(path, "the key of the database; keep a copy of it elsewhere", made=new)
+    show_made(path, "the key of the database; keep a copy elsewhere", made=new)
     return new
 
 

@@ -109,19 +109,19 @@ def command(
     follow: bool,
     as_json: bool,
 ) -> None:
-    """Show what hosts have asked for, of USER or of all users, and how it ended, and the logins that they report to
-    have let in without asking. Without --outcome, also what administrators have done with this command, and alerts.
+    """Show the requests of hosts for USER or for all users, and their results. The log also has logins that needed no
+    phone, as hosts report them. Without --outcome, it also has the acts of administrators, and alerts.
 
-    What a host says of a login (service, caller, address) is shown as that host has said it. A host that was taken
-    over can say what it likes, but only in its own name. Of logins that needed no phone (an exempt account, a bypass or
-    a recovery code of the host, an outage that it tolerates, sudo within a kept login session) there is nothing but
-    what the host says: REASON begins with «the host says», and in JSON verified is false. The host's own journal has
-    more: logins that it has denied by itself, and when a login session ended.
+    Service, caller and address of a login are shown as the host reported them. A host that was taken over can report
+    anything, but only in its own name. Only the host knows of logins that needed no phone: exempt accounts, its own
+    bypasses and recovery codes, tolerated outages, and sudo within a kept session. Their REASON begins with «the host
+    says», and in JSON verified is false. The host's own journal has more: logins that the host itself denied, and when
+    a login session ended.
 
     Times are in the time zone of this machine, unless TZ is set; with --json they have its offset, and the members are
-    those of pam-iampass log.
+    as in pam-iampass log.
 
-    A name that neither the database nor a record has is an error.
+    An unknown name is an error.
 
     The exit status is 0, 1 if it failed, and 130 when --follow is stopped.
     """

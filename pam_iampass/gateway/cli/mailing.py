@@ -39,11 +39,11 @@ this link on the phone:
 
     {link}
 
-The link is for you alone: whoever opens it can approve logins in your name.
+The link is only for you: anyone who opens it can approve logins in your name.
 Do not forward it, and do not open it for somebody else.
 
-If you have not been told of this mail, or if somebody else has used the
-link before you, tell your administrators at once.
+If you did not expect this mail, or if somebody else has used the link, tell
+your administrators at once.
 """
 
 
@@ -107,7 +107,7 @@ class SendmailMailer:
             self._note(user, None, f"sendmail has ended with {status}")
             return False
         self._note(user, False, f"sendmail has not taken it: {status}")
-        raise NotMailed(f"sendmail has not taken the mail: {found.complaint}", "run the same command again")
+        raise NotMailed(f"sendmail did not accept the mail: {found.complaint}", "run the same command again")
 
     def mail(self, user: str, address: str, link: str) -> EmailMessage:
         """The mail with a link."""

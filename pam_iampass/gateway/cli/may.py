@@ -65,20 +65,19 @@ def may(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Say whether the gateway asks the phone of USER for logins to HOST, or why not. HOST is a name of `host list`. You
-    can leave out the part from a dot on, if only one host then fits. Below that, see why logins of USER to HOST were
-    denied within the last hour, whether that is over, and what to do.
+    """Say whether the gateway asks the phone of USER for logins to HOST, or why not. HOST is a name of `host list`,
+    which can end before a dot if only one host then matches. The command also shows which logins of USER to HOST were
+    denied in the last hour, why, whether the cause is over, and what to do.
 
-    With --all: for an access review, show each person with the groups of hosts that admit them, the reason, and what
-    keeps them out now. Hosts of one group and status are one row; `host list --csv` has their names. Accounts that a
-    host lets in by its own settings are not in this list, such as exempt accounts and local accounts that it does not
-    ask.
+    With --all, for an access review: show for each person the groups of hosts that admit them, the reason, and what
+    blocks them now. Hosts of one group and status are one row; `host list --csv` has their names. The list does not
+    have accounts that need no phone by the settings of a host, such as exempt accounts.
 
-    Before that, the host decides who needs no phone, and sshd checks the key or the password. `phone show` says whether
-    USER has a phone.
+    The host first decides who needs no phone, and sshd checks the key or the password. `phone show` says whether USER
+    has a phone.
 
-    The exit status is 0 for yes, 1 for no, and 2 if it is not known, also for a name that is not here. With --all it
-    is 1 if no gateway has written the row of a person or of a host: these names are shown, and cannot log in.
+    The exit status is 0 for yes, 1 for no, and 2 if the answer or a name is not known. With --all it is 1 if no gateway
+    wrote the row of a person or host: these names are shown, and cannot log in.
     """
     if everybody == (user is not None) or (host is None) != everybody or (as_csv and not everybody):
         raise click.UsageError("Give USER and HOST, or --all. --csv requires --all.")

@@ -14,12 +14,12 @@ from pam_iampass.gateway.cli import config_option, in_loop
 
 @click.command("migrate")
 @config_option
-@click.option("--check", is_flag=True, help="Change nothing; fail if tables are to be updated.")
+@click.option("--check", is_flag=True, help="Change nothing; fail if tables need an update.")
 def command(config: Path, check: bool) -> None:
     """Make or update the tables of the database.
 
-    Run it on one gateway after an upgrade of the package, before the gateways are restarted. Gateways of the release
-    before go on working meanwhile: tables and columns are only added.
+    After an upgrade of the package, run it on one gateway before you restart the gateways. Gateways of the previous
+    release keep working: migrate only adds tables and columns.
     """
     conninfo = gateway_settings.load(config).database
 

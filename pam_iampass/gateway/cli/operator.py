@@ -23,8 +23,8 @@ from pam_iampass.gateway.sign_in import passkeys, sign_ins
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway operator link zoe               a link with which zoe registers a passkey
-  pam-iampass-gateway operator link zoe --replace     the same, and zoe's other passkeys end: one was lost
-  pam-iampass-gateway operator list                   who has a role, and a passkey with which it counts
+  pam-iampass-gateway operator link zoe --replace     the same, and remove zoe's other passkeys
+  pam-iampass-gateway operator list                   who has a role, and a passkey for it
   pam-iampass-gateway operator end zoe                remove zoe's passkeys, and end all sign-ins
 """
 
@@ -33,8 +33,8 @@ Examples:
 def command() -> None:
     """Link, list and end the people who have a role at the portal: help desk, auditors and admins.
 
-    `operators` in gateway.yaml says which groups of people have a role. It counts only in a sign-in by a passkey that
-    was registered with a link of this command: people who write in the directory, or help others, make no operator.
+    `operators` in gateway.yaml gives roles to groups of people. A role works only after a sign-in with a passkey that
+    was registered by a link of this command. So neither the directory nor the help desk alone can make an operator.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -42,15 +42,15 @@ def command() -> None:
 
 @command.command(epilog=_EPILOG, short_help="Make a link that registers a passkey of USER.")
 @click.argument("user", type=NAME)
-@click.option("--replace", "replaces", is_flag=True, help="Also end all passkeys that USER has.")
+@click.option("--replace", "replaces", is_flag=True, help="Also remove all passkeys that USER has.")
 @config_option
 @json_option
 def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
-    """Make a link with which USER registers a passkey that counts for the roles that USER has now.
+    """Make a link with which USER registers a passkey for USER's current roles.
 
-    USER's passkeys that were not registered with such a link end then. It is good once, for 15 minutes, and makes an
-    earlier one void. Anyone who has it can use it, except that a USER who has a phone must approve on it: verify the
-    person, and send it in a way that nobody else can read.
+    When USER uses the link, passkeys registered without a link of this command are removed. The link works once, within
+    15 minutes, and replaces earlier links. Anyone who has the link can use it, unless USER has a phone and must
+    approve. Verify who the person is, and send the link in a way that only this person can read.
     """
     with command_gateway(config) as gateway:
         made = gateway.perform(LinkOperator(user, replaces))
@@ -68,10 +68,10 @@ def link(user: str, replaces: bool, config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def list_(config: Path, as_json: bool) -> None:
-    """Show who has a group that gives a role, and who has a passkey by a link of `operator link`.
+    """Show who is in a group with a role, and who has a passkey from `operator link`.
 
-    ROLES counts only with a passkey of the next column, whose link was made when USER had the role. SIGN-INS are those
-    that are not over.
+    A role in ROLES works only with a passkey of the next column whose link was made when USER had the role. SIGN-INS is
+    the number of open sign-ins.
     """
     with command_gateway(config) as gateway:
         operators, tampered = gateway.reading(_operators)
@@ -92,7 +92,7 @@ def list_(config: Path, as_json: bool) -> None:
         ]
         table(("USER", "ROLES", "PASSKEYS", "OTHER PASSKEYS", "SIGN-INS"), rows)
     if tampered:
-        what = f"{count(tampered, 'passkey')} not shown: they do not count."
+        what = f"{count(tampered, 'passkey')} not shown: they are not valid."
         line((what, "bold red"), err=True)
 
 
@@ -105,7 +105,7 @@ def list_(config: Path, as_json: bool) -> None:
 def end(user: str, if_exists: bool, yes: bool, config: Path, as_json: bool) -> None:
     """Remove all passkeys of USER, and end all sign-ins and the link that was not used yet.
 
-    The groups of USER stay: with another link, the roles count again.
+    The groups of USER stay: with a new link, the roles work again.
     """
     if not yes:
         confirm(f"Remove all passkeys of {shown(user)}?")

@@ -43,7 +43,7 @@ group_option = click.option(
     "groups",
     type=named("name", name_error),
     multiple=True,
-    help="A group of the person; gateway.yaml says on which hosts it counts. Can be repeated.",
+    help="A group of the person; gateway.yaml says which hosts admit it. Can be repeated.",
 )
 display_name_option = click.option(
     "--display-name", type=Parsed("name", plain_name), help="The name that the IAMPASS app shows."
@@ -133,7 +133,7 @@ def add_or_change(
     if error:
         raise EditRefused(f"{shown(name)} {error}", "write the name of the account on the hosts")
     if alike:
-        what = f"Warning: {', '.join(alike)} is known here, and {name} is another person: case counts."
+        what = f"Warning: {', '.join(alike)} is known here, and {name} is another person: case matters."
         line((what, "bold yellow"), err=True)
     new = Person(name, given.token or new_token(), given.groups or (), given.display_name, given.phone_number)
     if given.token is not None:
@@ -160,16 +160,16 @@ def _change(
     differences = given.differences(person)
     if not replace:
         if "token" in differences:
-            what = f"{name} is there already, with another token"
-            raise EditRefused(what, "the phone that is registered with that one counts")
+            what = f"{name} already exists, with another token"
+            raise EditRefused(what, "the phone that is registered with the existing token stays")
         if "groups" in differences and not adds:
-            what = f"{name} is there already, with {groups_of(person.groups)}"
-            remedy = f"omit the groups to keep those; more: user add {person.name} --group GROUP"
+            what = f"{name} already exists, with {groups_of(person.groups)}"
+            remedy = f"omit the groups to keep these; to add groups: user add {person.name} --group GROUP"
             raise EditRefused(what, remedy)
         if not adds:
             return person
         if set(differences) - {"groups"}:
-            raise EditRefused(f"{name} is there already", "to change more than groups, give --replace")
+            raise EditRefused(f"{name} already exists", "to change more than groups, give --replace")
     if not differences:
         return person
     wanted = dataclasses.replace(person, **differences)

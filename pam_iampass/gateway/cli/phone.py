@@ -19,7 +19,7 @@ from pam_iampass.text import clean
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway phone show alice bob         who has a phone, according to IAMPASS
-  pam-iampass-gateway phone lost alice             takes the phone away
+  pam-iampass-gateway phone lost alice             denies logins that need it, and disables it
   pam-iampass-gateway enroll alice                 registers the next one
 """
 
@@ -48,7 +48,7 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
     ctx.exit(show_phones({name: phones.get(name) for name in users}, as_json))
 
 
-@command.command(short_help="Report a lost phone: it approves nothing any more.")
+@command.command(short_help="Report a lost phone, and disable it.")
 @click.argument("user", type=NAME)
 @click.option("--end-codes", is_flag=True, help="Also revoke the recovery codes of USER.")
 @yes_option()
@@ -56,21 +56,21 @@ def show(ctx: click.Context, users: tuple[str, ...], config: Path, as_json: bool
 @json_option
 @click.pass_context
 def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path, as_json: bool) -> None:
-    """Deny what the phone of USER approves, and have IAMPASS disable it.
+    """Deny logins that the phone of USER approves, and disable the phone at IAMPASS.
 
-    On all hosts, logins that wait for an approval are denied at once, sessions and bypasses of USER end, and logins
-    that need the phone are denied from then on, also if IAMPASS cannot be reached: gateways tell it again until it has
-    disabled the phone. Recovery codes stay good, and are named, unless you give --end-codes.
+    On all hosts, logins that wait for an approval are denied at once, and sessions and bypasses of USER end. New logins
+    that need the phone are denied. If IAMPASS cannot be reached, gateways try again until it has disabled the phone.
+    Recovery codes stay valid unless you give --end-codes.
 
-    For the next phone, verify the person, and then run: pam-iampass-gateway enroll USER
+    For a new phone, verify who the person is, then run: pam-iampass-gateway enroll USER
 
     \b
     Exit status:
       0    IAMPASS has disabled the phone and ended the sessions
-      1    something failed, or IAMPASS does not know it yet
+      1    something failed, or IAMPASS has not disabled the phone yet
     """
     if not yes:
-        confirm(f"Disable the phone of {shown(user)} at IAMPASS? It then approves no login on any host.")
+        confirm(f"Disable the phone of {shown(user)} at IAMPASS? It can then approve no login on any host.")
     with command_gateway(config) as gateway:
         done = gateway.perform(ReportLostPhone(user, end_codes))
     ended, failed = len(done.ended.were_open), done.ended.errors
@@ -97,5 +97,5 @@ def lost(ctx: click.Context, user: str, end_codes: bool, yes: bool, config: Path
         line((f"A session of {user} is not ended at IAMPASS: {clean(str(error))}", "bold red"), err=True)
     if done.error is not None:
         what = f"IAMPASS has not disabled the phone yet: {clean(str(done.error))}"
-        line((f"{what}. Gateways tell it again until it has.", "bold red"), err=True)
+        line((f"{what}. Gateways try again until it has.", "bold red"), err=True)
     ctx.exit(1 if failed or done.error else 0)

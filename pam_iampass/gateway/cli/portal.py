@@ -62,7 +62,7 @@ def _proxy(text: str) -> str:
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """Set up the portal, where people sign in with passkeys, or show how it is.
+    """Set up the portal, where people sign in with passkeys, or show its state.
 
     The portal is a package of its own (pam-iampass-portal), and runs on a gateway. It is off until it is set up.
     """
@@ -73,10 +73,10 @@ def command() -> None:
     "--origin",
     required=True,
     type=setting("origin", PORTAL.keys),
-    help="The address of the portal, under a name at which nothing else is served.",
+    help="The address of the portal. Its name must serve nothing else.",
 )
 @click.option(
-    "--certificate", type=_FILE, help="Its certificate (PEM), followed by those of the CAs between."
+    "--certificate", type=_FILE, help="Its certificate (PEM), followed by those of intermediate CAs."
 )
 @click.option("--key", type=_FILE, help="The private key of the certificate (PEM).")
 @click.option(
@@ -85,7 +85,7 @@ def command() -> None:
     multiple=True,
     type=Parsed("address", _proxy),
     metavar="ADDRESS",
-    help="In place of both: the address of a proxy that has the certificate, and from which connections come. Can be "
+    help="Instead of both: the address of a proxy that has the certificate and connects to the portal. Can be "
     "repeated.",
 )
 @click.option(
@@ -106,17 +106,17 @@ def setup(
 ) -> None:
     """Set up the portal on this gateway, and start it.
 
-    Before anything is changed it looks whether browsers would trust the certificate: whether its key is the right one,
-    it names the host of the origin, is valid today, and comes from a CA that this system trusts. Only root may be able
-    to change certificate, key and the folders in which they are. They stay there: links lead to them. When they are
-    renewed, restart pam-iampass-portal.
+    The command first checks that browsers would trust the certificate. The certificate must match the key, name the
+    host of the origin, be valid today, and come from a CA that this system trusts. Only root may be able to change
+    certificate, key and their folders. Both files stay there, and the portal has links to them. After a renewal,
+    restart pam-iampass-portal.
 
-    It writes `portal` into gateway.yaml, and leaves everything else in there as it is. It also writes
-    /etc/iampass-portal/portal.yaml, replacing it if it exists. Then it restarts the gateway: logins that wait go on.
-    If it has failed, repeat it. Passkeys are bound to the name: a gateway that has another origin is left alone.
+    Then it adds `portal` to gateway.yaml, writes or replaces /etc/iampass-portal/portal.yaml, and restarts the gateway.
+    Logins that wait continue. If the command fails, repeat it. Passkeys are bound to the name of the origin: if the
+    gateway has another origin, nothing is changed.
 
-    --admin is for somebody in a group of `operators.admin`. Anyone who has the link can use it, except that a person
-    who has a phone must approve on it: send it in a way that nobody else can read.
+    --admin is for a person in a group of `operators.admin`. Anyone who has the link can use it, unless the person has a
+    phone and must approve. Send it in a way that only this person can read.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -150,15 +150,15 @@ def setup(
         line(f"  {made.url}")
 
 
-@command.command(epilog=_EPILOG, short_help="Show how the portal is.")
+@command.command(epilog=_EPILOG, short_help="Show the state of the portal.")
 @config_option
 @json_option
 @click.pass_context
 def status(ctx: click.Context, config: Path, as_json: bool) -> None:
-    """Show whether the portal of this gateway is set up, answers, and has a certificate that browsers trust, and that
-    only root can exchange.
+    """Show whether the portal of this gateway is set up, answers, and has a certificate that browsers trust and only
+    root can replace.
 
-    `pam-iampass-gateway check` looks for the same. The exit status is 1 if there is an error, 3 if there are only
+    `pam-iampass-gateway check` checks the same. The exit status is 1 if there is an error, 3 if there are only
     warnings, and 0 otherwise.
     """
     own = gateway_settings.load(config).portal
@@ -206,7 +206,9 @@ def _require_admin(config: Path, name: str) -> None:
     with command_gateway(config) as gateway:
         person = gateway.reading(lambda gateway, connection: people.find(gateway, connection, name))
         if person is None or not person.active:
-            raise click.ClickException(f"{shown(name)} is nobody here: pam-iampass-gateway user add {name}")
+            raise click.ClickException(
+                f"{shown(name)} is not known here: pam-iampass-gateway user add {name}"
+            )
         if "admin" not in gateway.settings.operators.roles_of(person.groups):
             groups = ", ".join(sorted(person.groups)) or "none"
             raise click.ClickException(
@@ -226,7 +228,7 @@ def _write_gateway(config: Path, own: PortalSettings) -> None:
         if before.portal != own:
             what = f"{config} has another origin: {before.portal.origin}"
             raise click.ClickException(
-                f"{what}\n    With another one nobody's passkey counts. If you want that, change it there first."
+                f"{what}\n    With a new origin, all passkeys stop working. To change it anyway, edit this file first."
             )
         show_made(config, "the origin of the portal", made=False)
         return
@@ -240,8 +242,8 @@ def _write_gateway(config: Path, own: PortalSettings) -> None:
             show_made(config, "the origin of the portal", made=True)
             return
         files.remove_temporary([config])
-    what = f"{config}: the origin of the portal cannot be added to it without changing anything else"
-    raise click.ClickException(f"{what}\n    write into it: portal: {{origin: {own.origin}}}")
+    what = f"{config}: the origin of the portal cannot be added without other changes"
+    raise click.ClickException(f"{what}\n    add this line: portal: {{origin: {own.origin}}}")
 
 
 def _with_portal(text: str, origin: str) -> Iterator[str]:

@@ -36,8 +36,8 @@ Examples:
 def command() -> None:
     """Create, list or revoke recovery codes. Each replaces the phone for one login, on one host.
 
-    They can be redeemed on all hosts of the groups that allow it (`codes` in gateway.yaml), where there is a prompt or
-    a question for them. The password or the key is still required. Each code that is redeemed leaves an alert.
+    Users can type codes at a prompt on hosts whose group allows codes (`codes` in gateway.yaml). The password or the
+    key is still required. Each used code leaves an alert.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -50,7 +50,7 @@ def command() -> None:
     "--sheets",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PDF",
-    help="With --from: the new file for the sheets, which only root can read.",
+    help="With --from: the new file for the sheets. Only root can read it.",
 )
 @click.option("--replace", is_flag=True, help="With --from: also for people who have unused codes.")
 @yes_option("Replace the existing codes of USER without asking.")
@@ -67,14 +67,14 @@ def new(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Create ten new codes for USER, which replace all existing ones, and show them.
+    """Create and show ten new codes for USER. They replace all existing codes.
 
-    The codes are shown only once: only digests of them are stored, made with the gateway's key. Hand them over on
-    paper, or in another way that nobody else can read.
+    The codes are shown only once: only their digests, made with the gateway's key, are stored. Hand them over on paper,
+    or in another way that only the user can read.
 
-    With --from, each person in the file who has no unused codes gets a page in the PDF, and no code is shown. Print it,
+    With --from, each person in the file without unused codes gets a page in a PDF, and no code is shown. Print the PDF,
     and delete it. If the command was interrupted, run it again: nobody gets codes twice. --sheets needs the package
-    python3-reportlab. The exit status is 1 if somebody got no sheet, other than those who have codes.
+    python3-reportlab. The exit status is 1 if a person without codes got no sheet.
     """
     if (user is None) == (file is None):
         raise click.UsageError("Give a USER, or a file with --from.")
@@ -112,7 +112,7 @@ def list_(user: str, config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def revoke(user: str, if_exists: bool, config: Path, as_json: bool) -> None:
-    """Revoke all codes of USER, also those in a row that no gateway has written.
+    """Revoke all codes of USER, also codes in a row that no gateway wrote.
 
     The exit status is 0, also if there were no codes, or 1 if USER is unknown.
     """

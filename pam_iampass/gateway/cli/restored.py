@@ -39,24 +39,24 @@ _NOT_HERE = (
 @click.option("--confirm", is_flag=True, help="Accept the database as it is now.")
 @click.pass_context
 def command(ctx: click.Context, config: Path, confirm: bool) -> None:
-    """Say whether the database is an old copy, and what was done since it was made.
+    """Say whether the database is an old copy, and which acts are missing in it.
 
-    Each gateway remembers how far the database has come. If that went back, because a backup was restored, the gateways
-    answer no host and let none join: a host that was removed since the backup would be back, and so would an invite
-    that was used up.
+    Each gateway remembers the last state of the database. After a backup was restored, the gateways answer no host and
+    let no host join. Otherwise a host that was removed since the backup would be back, and so would an invite that was
+    used up.
 
-    Read the list, do again what is missing (`host remove`, `user remove`, `phone lost`), and then confirm. All
-    invites, recovery codes and bypasses become void, since some were used up or ended meanwhile; so do sign-ins at
-    the portal, links that register passkeys, and the passkeys of operators. Everybody else must approve theirs on the
-    phone once. If the backup has a report of a lost phone, no phone is disabled, because the person may have the next
-    phone by now. The command names the person. The person's logins are denied until you report the phone again
-    (`phone lost`).
+    Read the list, repeat the missing acts (`host remove`, `user remove`, `phone lost`), then confirm. All invites,
+    recovery codes and bypasses become void, because some were used up or ended meanwhile. Sign-ins at the portal, links
+    that register passkeys, and passkeys of operators become void, too. Everybody else must approve their passkeys on
+    the phone once. If the backup has a report of a lost phone, no phone is disabled, because the person may have a new
+    phone. The command names the person, and logins of this person are denied until you report the phone again (`phone
+    lost`).
 
     The list comes from the journal of this machine. It has acts by this command, in the portal and by the directory,
     and hosts that joined, left or were stopped. The command says if the journal begins too late. Run it on the other
     gateways, too.
 
-    The exit status is 0 if there is nothing to confirm (any more), otherwise 1.
+    The exit status is 0 if there is nothing to confirm, otherwise 1.
     """
 
     async def compare(gateway: Gateway) -> tuple[bool, bool, datetime | None]:
@@ -101,13 +101,13 @@ def _show_since(last: datetime | None, was_here: bool) -> None:
         )
     rows, knows = _acts_since(last), was_here and _journal_reaches(last)
     if rows:
-        line("This machine's journal has these acts. Those of the first minute may be in the database:")
+        line("This machine's journal has these acts. The database may have acts of the first minute:")
         table((local("WHEN"), "WHAT", "HOST", "USER", "BY", "WHY"), rows)
     elif knows:
         line("This machine's journal has no act since then.")
     if not knows:
         what = "This machine cannot know what was done since then"
-        why = "its journal begins later" if was_here else "it was no gateway of this database"
+        why = "its journal begins later" if was_here else "it was not a gateway of this database"
         line((f"{what}: {why}.", "bold yellow"))
     for each in _NOT_HERE:
         line(each)

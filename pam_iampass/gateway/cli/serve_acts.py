@@ -34,9 +34,9 @@ _SOCKET = "pam-iampass-gateway-acts.socket"
 def command(config: Path) -> None:
     """Answer the portal at the socket /run/iampass-gateway/acts.sock, until SIGTERM.
 
-    systemd runs this once the portal calls (pam-iampass-gateway-acts.socket), as a process of its own: what people read
-    and do in the portal holds up no login. Only the user _iampass-portal and root can connect. Without `portal` in the
-    settings it ends with an error. Its output is in the journal.
+    systemd runs this when the portal calls (pam-iampass-gateway-acts.socket). It is a separate process, so the portal
+    delays no login. Only the user _iampass-portal and root can connect. Without `portal` in the settings it ends with
+    an error. Its output is in the journal.
 
     The exit status is 0 after SIGTERM, otherwise 1.
     """

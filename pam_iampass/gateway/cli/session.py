@@ -23,10 +23,10 @@ from pam_iampass.text import clean
 _STYLES = {"active": "green", "away": "yellow"}
 _EPILOG = """\b
 Examples:
-  pam-iampass-gateway session list                       who is logged in where with a session of IAMPASS
+  pam-iampass-gateway session list                       who has a session, and on which host
   pam-iampass-gateway session list alice
-  pam-iampass-gateway session end alice                  end the logins that alice has approved, on all hosts
-  pam-iampass-gateway session end web1.example.com       end those on one host
+  pam-iampass-gateway session end alice                  end the logins that alice approved, on all hosts
+  pam-iampass-gateway session end web1.example.com       end the logins on one host
   pam-iampass-gateway session end 5f0c                   end one session, by the beginning of its id
   pam-iampass-gateway session end --all                  end all
 """
@@ -47,9 +47,10 @@ def command() -> None:
 def list_(who: str | None, config: Path, as_json: bool) -> None:
     """Show the open sessions of all hosts, or of one USER or HOST, the oldest first.
 
-    USER is the person who has approved it or is asked. STATUS is what IAMPASS reported last: asked while a request is
-    on the phone, active, or away if the phone is no longer near; or waits, while another request comes first. LEFT is
-    the time until the session expires. Below a session (+) are those that it covers, which end with it.
+    USER is the person who approved the session or is asked. STATUS is what IAMPASS reported last: asked while a request
+    is on the phone, active, or away if the phone is no longer near. It is waits while another request comes first. LEFT
+    is the time until the session expires. Below a session, + marks logins that needed no approval because of it. They
+    end with it.
     """
 
     with command_gateway(config) as gateway:
@@ -76,7 +77,7 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
         ]
         table(headings, rows)
     if tampered:
-        what = f"{count(tampered, 'session')} not shown: no gateway has written these rows, and they do not count."
+        what = f"{count(tampered, 'session')} not shown: no gateway wrote these rows, so they are not valid."
         line((what, "bold red"), err=True)
 
 
@@ -90,13 +91,13 @@ def list_(who: str | None, config: Path, as_json: bool) -> None:
 def end(
     ctx: click.Context, who: str | None, everything: bool, if_exists: bool, config: Path, as_json: bool
 ) -> None:
-    """End sessions: for their hosts at once, then at IAMPASS. Requests that are on a phone end, too.
+    """End sessions: for their hosts at once, then at IAMPASS. Requests on phones end, too.
 
-    USER is the person who has approved it. ID is the id of a session, or at least its first four digits. Each host ends
-    the login as `session.when_closed` in its settings says, when it asks for the session the next time.
+    USER is the person who approved the sessions. ID is the id of a session, or at least its first four digits. When a
+    host next asks for the session, it ends the login according to its setting `session.when_closed`.
 
-    The exit status is 0, also if there was no session, or 1 if nothing has that name, or if IAMPASS has not ended all.
-    The hosts have, nevertheless.
+    The exit status is 0, also if there was no session. It is 1 if nothing has this name, or if IAMPASS has not ended
+    all sessions; for the hosts, they have ended.
     """
     if (who is None) != everything:
         raise click.UsageError("Give a user, a host, the id of a session, or --all.")

@@ -87,13 +87,13 @@ def make_sheets(
     with _locked_folder(out.parent) as folder:
         is_finished = _settle(gateway, folder, out)
         if is_finished:
-            line(f"{out} is finished, which an interrupted run had left. Its codes count.", err=True)
+            line(f"{out} from an interrupted run is now complete. Its codes are valid.", err=True)
         with progress(as_json) as show:
             results, sheets, made_at = _read(gateway, requests, replace, show)
             if sheets:
                 if _exists(folder, out.name):
                     remedy = "print it and delete it, or name another file"
-                    raise EditRefused(f"{out} exists already, and nobody has new codes", remedy)
+                    raise EditRefused(f"{out} exists already. Nobody has new codes", remedy)
                 content = _pages(gateway.settings.names[0], sheets, made_at, show)
                 _make(gateway, folder, out, content, sheets, made_at)
     ok = all(result.state is not _State.FAILED for result in results)
@@ -123,10 +123,10 @@ def _report(results: Sequence[_Result], made: str | None) -> None:
             parts.append(f"{number:,} {state.value[1 if number == 1 else 2]}")
     line(f"{count(len(results), 'user')}: {', '.join(parts)}.")
     if made:
-        line(f"The sheets are in {made}. Print them, give each to its person on paper, and delete the file:")
-        line("whoever reads it has all these codes, which cannot be shown again.")
+        line(f"The sheets are in {made}. Print them, give each sheet to its person, and delete the file:")
+        line("anyone who reads it has all codes. They cannot be shown again.")
     if any(result.state is _State.HAS_CODES for result in results):
-        line("To make new codes also for those who have unused ones: --replace")
+        line("To make new codes also for people with unused codes: --replace")
 
 
 def _row(result: _Result) -> Row:
@@ -182,12 +182,14 @@ def _locked_folder(path: Path) -> Iterator[int]:
             status = os.fstat(folder)
             # Not with the sticky bit, either: a file that looks like one of a stopped run could be put there.
             if status.st_mode & 0o022 or status.st_uid not in {os.geteuid(), *administrators()}:
-                what = f"in the folder {path} other users could exchange the sheets"
+                what = f"other users could replace the sheets in the folder {path}"
                 raise EditRefused(what, "name a file in another folder")
             try:
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise EditRefused(f"another command makes sheets in {path}", "wait for its end") from None
+                raise EditRefused(
+                    f"another command makes sheets in {path}", "wait until it has ended"
+                ) from None
             yield folder
     except OSError as error:
         raise click.ClickException(f"{path}: {error.strerror}. Nobody has new codes.") from None
@@ -224,7 +226,7 @@ async def commit(
     for sheet in sheets:
         name = sheet.person.name
         if await _person_with_codes(gateway, connection, name) != (sheet.person, sheet.codes_before):
-            raise EditRefused(f"{shown(name)} was changed meanwhile, and nobody has new codes", "try again")
+            raise EditRefused(f"{shown(name)} was changed meanwhile. Nobody has new codes", "try again")
         await codes.store(gateway, connection, sheet.person, sheet.codes, made_at=made_at)
         await records.act(connection, "recovery_new", person=name, reason="on a sheet")
 
@@ -266,7 +268,7 @@ def _give_name(folder: int, name: str, out: Path) -> None:
         rename(folder, name, out.name)
         sync(folder)
     except OSError as error:
-        what = f"{out}: {error.strerror}. The sheets are in {out.with_name(name)}, and their codes count."
+        what = f"{out}: {error.strerror}. The sheets are in {out.with_name(name)}, and their codes are valid."
         raise click.ClickException(f"{what} Move {out} away, and run the same command again.") from None
 
 

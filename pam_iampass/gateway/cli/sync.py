@@ -37,8 +37,8 @@ _MISSING = (
 )
 
 
-@click.command("sync", short_help="Take people over from the directory.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done.")
+@click.command("sync", short_help="Update people from the directory.")
+@click.option("--dry-run", is_flag=True, help="Only show the changes.")
 @click.option(
     "--remove",
     "most",
@@ -55,23 +55,23 @@ _MISSING = (
 def sync(
     ctx: click.Context, dry_run: bool, most: int | None, accept_missing: bool, config: Path, as_json: bool
 ) -> None:
-    """Add, change and remove people as the directory says (`directory` in gateway.yaml). A timer runs this.
+    """Add, change and remove people as in the directory (`directory` in gateway.yaml). A timer runs this.
 
-    A person who is no longer in the directory cannot log in from then on, and is removed at IAMPASS, with the phone,
-    when the time `grace` is over; one who returns before has the same phone. People who were added here are left
-    alone. An entry with an error is left out and named, and nothing changes for its person.
+    A person who is no longer in the directory cannot log in. When the time `grace` is over, the person and the phone
+    are removed at IAMPASS. A person who returns earlier keeps the phone. People who were added here stay unchanged. If
+    an entry has an error, the command names the entry, and its person stays unchanged.
 
-    If more than three people and more than a tenth would lose access at a time, nothing is changed without --remove.
+    If more than three people and more than a tenth would lose access at once, nothing is changed without --remove.
 
-    If rows of people were deleted in the database itself, nobody is added: the gateway does not know any more whether
-    these people have lost their phones. Find out who deleted the rows, and give --accept-missing once. No message is
-    sent to the people who join in that run. Verify each of them, and register the phone with `enroll`.
+    If rows of people were deleted in the database itself, nobody is added: these people may have lost their phones.
+    Find out who deleted the rows, then give --accept-missing once. People who join in this run get no message. Verify
+    each person, and register the phone with `enroll`.
 
     \b
     Exit status:
       0  done, or nothing to do
       1  something is wrong with an entry, a change failed, or rows of people are missing; all other changes were made
-      3  the directory gave no whole answer: nothing was changed
+      3  the directory gave no complete answer: nothing was changed
       4  too many people would lose access: nothing was changed
     """
     with command_gateway(config) as gateway:
@@ -95,7 +95,7 @@ def sync(
             here = {person.name for person in everybody}.union(tampered)
             for name in (*(agent.name for agent in acting), *tampered_agents):
                 if name not in here and answer.entries.pop(name, None) is not None:
-                    answer.notes.append(f"{shown(name)} acts for a person here, and is left alone")
+                    answer.notes.append(f"{shown(name)} acts for a person here, and stays unchanged")
             plan = directory.plan(answer, everybody, tampered, moment, settings.grace)
             return plan, moment, names.are_missing
 
@@ -109,7 +109,7 @@ def sync(
         if too_many and not as_json:
             what = f"Nothing was changed: {count(plan.losing, 'person', 'people')} of {plan.people} would lose access."
             line((what, "bold red"), err=True)
-            line(f"If that is right: pam-iampass-gateway user sync --remove {plan.losing}", err=True)
+            line(f"If this is right: pam-iampass-gateway user sync --remove {plan.losing}", err=True)
         failures: list[str] = []
         if not (dry_run or too_many):
             if are_missing and not accept_missing:
@@ -164,7 +164,7 @@ class _Sync:
                     self._gateway.transaction(_accept_missing)
             except IampassError as error:
                 self._failures.append(f"Stopped: {one_line(error.diagnostics())}")
-                self._failures.append("When that is fixed, run the same command again to continue.")
+                self._failures.append("When this is fixed, run the same command again to continue.")
         return self._failures
 
     def _perform(self, act: Act[T]) -> T | None:
@@ -216,7 +216,7 @@ class _Sync:
             self._gateway.call(message)
         except IampassError as error:
             how = f"send it with: pam-iampass-gateway enroll {person.name} --send"
-            self._failures.append(f"{shown(person.name)} was sent no message: {error}; {how}")
+            self._failures.append(f"{shown(person.name)} got no message: {error}; {how}")
 
 
 async def _accept_missing(gateway: Gateway, connection: Connection) -> None:

@@ -23,17 +23,16 @@ from pam_iampass.gateway.sign_in.actors import Actor
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway throttle show alice
-  pam-iampass-gateway throttle clear alice        alice's phone can ring again at once
+  pam-iampass-gateway throttle clear alice        alice's phone can be asked again at once
 """
 
 
 @click.group(cls=Verbs, epilog=_EPILOG)
 def command() -> None:
-    """Show or reset the limits that keep a person's phone from ringing too often, whichever hosts ask.
+    """Show or reset the limits: how often hosts together may ask a person's phone.
 
-    A person has one request on the phone at a time; other logins wait for their turn. After requests that were not
-    approved, logins from the same origin have to wait. `limits` in gateway.yaml sets the limits. Recovery codes work in
-    the meantime.
+    A phone shows one request of a person at a time; other logins wait. After requests that were not approved, logins
+    from the same origin have to wait. `limits` in gateway.yaml sets the limits. Recovery codes always work.
 
     The exit status is 0, or 1 if it failed.
     """
@@ -44,9 +43,9 @@ def command() -> None:
 @config_option
 @json_option
 def show(user: str, config: Path, as_json: bool) -> None:
-    """Show how many requests USER had in the last hour from all hosts, and the origins that have to wait.
+    """Show how many requests USER had in the last hour from all hosts, and which origins have to wait.
 
-    The origins themselves cannot be shown: only hashes are stored.
+    Origins cannot be shown: only their hashes are stored.
     """
 
     async def read(gateway: Gateway, connection: Connection) -> dict[str, Any]:
@@ -63,8 +62,8 @@ def show(user: str, config: Path, as_json: bool) -> None:
 @config_option
 @json_option
 def clear(user: str, if_exists: bool, config: Path, as_json: bool) -> None:
-    """Forget all failed requests and wrong recovery codes of USER, on all hosts. Pending logins stay; one that waits
-    for the pause after another one's request goes on at once. Each host has limits of its own."""
+    """Forget all failed requests and wrong recovery codes of USER, on all hosts. Pending logins stay. If a login waits
+    only because of the pause after another request, it continues at once. Each host also has its own limits."""
     with command_gateway(config) as gateway:
         if gateway.perform(ClearLimits(user), unknown=False if if_exists else None):
             show_cleared(user, as_json)

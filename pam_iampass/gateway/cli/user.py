@@ -66,7 +66,7 @@ from pam_iampass.gateway.people.people import Person, PersonStatus, Source
 _EPILOG = """\b
 Examples:
   pam-iampass-gateway user list                          who there is, and in which groups
-  pam-iampass-gateway user list --check-phones           and those without a phone
+  pam-iampass-gateway user list --check-phones           also shows who has no phone
   pam-iampass-gateway user add alice --group staff
   pam-iampass-gateway user add alice --group oncall      one more group
   pam-iampass-gateway user add alice --group oncall --replace
@@ -83,7 +83,7 @@ Examples:
 def command() -> None:
     """List, show, add and remove the people who can be asked on the phone.
 
-    They need no account on this machine. On each host a person is known by the name of their account there.
+    They need no account on this machine. A person's name is the name of their account on the hosts.
     """
 
 
@@ -95,7 +95,7 @@ def command() -> None:
 def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: bool) -> None:
     """List all people with their groups.
 
-    A row of the database that no gateway has written does not count, and is shown as such.
+    A row of the database that no gateway wrote is not valid, and is marked.
 
     The exit status is 0, or 1 if there is such a row, or IAMPASS did not answer.
     """
@@ -117,7 +117,7 @@ def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: b
     if unanswered:
         line("IAMPASS did not answer for all users. Try again later.", err=True)
     if tampered:
-        hint = "Rows were written without the gateway's key. To delete one: user remove NAME"
+        hint = "Rows were written without the gateway's key. To delete a row: user remove NAME"
         line((hint, "bold red"), err=True)
     ctx.exit(1 if tampered or unanswered else 0)
 
@@ -127,7 +127,7 @@ def list_people(ctx: click.Context, check_phones: bool, config: Path, as_json: b
 @config_option
 @json_option
 def show_person(user: str, config: Path, as_json: bool) -> None:
-    """Show groups, phone number and status of USER. The token of IAMPASS is shown nowhere.
+    """Show groups, phone number and status of USER. The token of IAMPASS is never shown.
 
     The exit status is 0, or 1 if there is no such person.
     """
@@ -155,7 +155,7 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
     )
 
 
-@command.command("add", short_help="Add a person, or change one.")
+@command.command("add", short_help="Add or change a person.")
 @click.argument("user", type=NAME)
 @group_option
 @click.option("--no-groups", is_flag=True, help="With --replace: take the person out of all groups.")
@@ -164,15 +164,15 @@ def show_person(user: str, config: Path, as_json: bool) -> None:
     "--phone",
     "number",
     type=Parsed("number", phone_number),
-    help="Where messages with a registration link are sent.",
+    help="The number that gets messages with a registration link.",
 )
-@click.option("--replace", is_flag=True, help="Change a person who is there; what is not given stays.")
+@click.option("--replace", is_flag=True, help="Change an existing person; values that you omit stay.")
 @click.option(
     "--acts-for",
     "owner",
     metavar="OWNER",
     type=NAME,
-    help="USER is no person, but an account that acts for OWNER, such as that of an AI agent.",
+    help="USER is an account that acts for OWNER, such as the account of an AI agent.",
 )
 @config_option
 def add_person(
@@ -185,12 +185,12 @@ def add_person(
     owner: str | None,
     config: Path,
 ) -> None:
-    """Add USER here and at IAMPASS, with a new random token. To register a phone as well: enroll.
+    """Add USER here and at IAMPASS, with a new random token. To also register a phone, use `enroll`.
 
-    A person who is there gets the groups in addition. With --replace the groups of a person are those that are given
-    now. People of the directory are changed there.
+    If the person exists, the groups are added. With --replace, they replace the person's groups. People of the
+    directory are changed there.
 
-    With --acts-for, the phone of OWNER approves the logins of USER, which has no phone, recovery codes or bypass. Both
+    With --acts-for, the phone of OWNER approves the logins of USER. USER has no phone, recovery codes or bypass. Both
     need a group that the host admits. To change such an account, remove it first.
 
     The exit status is 0, or 1 if the user was not added.
@@ -199,7 +199,7 @@ def add_person(
         raise click.UsageError("--no-groups requires --replace, and excludes --group.")
     if owner is not None:
         if no_groups or replace or display_name is not None or number is not None:
-            raise click.UsageError("--acts-for excludes all other options but --group and --config.")
+            raise click.UsageError("--acts-for allows only the options --group and --config.")
         with command_gateway(config) as gateway:
             agent = add_agent(gateway, user, owner, groups)
         line(f"{user} acts for {owner}: {groups_of(agent.groups)}.")
@@ -212,26 +212,26 @@ def add_person(
         except IampassError as error:
             raise click.ClickException(error.diagnostics()) from None
     if not (added or replace or groups):
-        raise click.ClickException(f"{shown(user)} is there already; to change the person, give --replace")
+        raise click.ClickException(f"{shown(user)} already exists; to change the person, give --replace")
     line(f"{user} {'was added' if added else 'was changed'}: {groups_of(person.groups)}.")
     warn_of_groups(gateway.settings, person.groups)
     if added:
         line(f"To register a phone: pam-iampass-gateway enroll {user}")
 
 
-@command.command("import", short_help="Take over the user table of a host, with the phones.")
+@command.command("import", short_help="Import the user table of a host, with the phones.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @group_option
 @config_option
 @click.pass_context
 def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], config: Path) -> None:
-    """Add everybody in FILE, the users.yaml of a host, and in the folder users.d beside it, with their tokens: the
-    phones that are registered at IAMPASS go on approving their logins. Accounts in FILE that act for a person
-    (`acts_for`) are added as with `user add --acts-for`.
+    """Add all users in FILE, the users.yaml of a host, and in the folder users.d beside it, with their tokens. Their
+    registered phones keep working. Accounts in FILE that act for a person (`acts_for`) are added as with `user add
+    --acts-for`.
 
-    Host and gateway must have the same application at IAMPASS: a person whose token it does not know is not added, nor
-    one whose token another person has, or who is here with another token. The files must belong to root, and must not
-    be writable by others. The same command can be repeated.
+    Host and gateway must have the same application at IAMPASS. A person is not added if IAMPASS does not know the
+    token, if another person has it, or if the person has another token here. The files must belong to root, and must
+    not be writable by others. You can repeat the command.
 
     The exit status is 0, or 1 if a person was not added, or is here with another token or other groups.
     """
@@ -270,17 +270,19 @@ def import_people(ctx: click.Context, file: Path, groups: tuple[str, ...], confi
         wrong = [_import_agent(gateway, name, entry.acts_for, groups, rows) for name, entry in acting]
     table(("USER", "PHONE", "STATUS"), rows)
     here_now = len(rows) - missing - others - sum(wrong)
-    line(f"{here_now} of {count(len(rows), 'user')} are here, as the table and --group say.")
+    line(
+        f"{here_now} of {count(len(rows), 'user')} are here, with the token of the table and the groups of --group."
+    )
     if others:
         line(
-            f"Here, and not as these say: {others}. Token and groups stay as they are. For more groups:",
+            f"Here, with another token or other groups: {others}. They stay unchanged. To add groups:",
             err=True,
         )
         line("    pam-iampass-gateway user add USER --group GROUP", err=True)
     if missing:
         line(f"Not here: {missing}. For each: pam-iampass-gateway enroll USER", err=True)
     if any(wrong):
-        what = f"Accounts that act for a person, and not as these say: {sum(wrong)}. For each:"
+        what = f"Accounts that act for a person, but differ from the table: {sum(wrong)}. For each:"
         line(f"{what} pam-iampass-gateway user add USER --acts-for OWNER", err=True)
     if here_now:
         warn_of_groups(gateway.settings, groups)
@@ -308,7 +310,7 @@ def _import_agent(
 
 @command.command("remove", short_help="Remove people, here and at IAMPASS.")
 @click.argument("users", nargs=-1, metavar="USER...")
-@file_option("Remove all people in this CSV file, of which only the column `user` is used.")
+@file_option("Remove all people in this CSV file. Only the column `user` is used.")
 @if_exists_option
 @yes_option()
 @config_option
@@ -323,13 +325,13 @@ def remove_people(
     config: Path,
     as_json: bool,
 ) -> None:
-    """Remove each USER: from then on logins are denied. Then the sessions are ended, and the user is deleted at
-    IAMPASS, with the phone. An account that acts for a person is removed in the same way. The logins of accounts that
-    act for a removed person are denied: the command names them.
+    """Remove each USER. The command denies new logins, ends the sessions, and deletes the user and the phone at
+    IAMPASS. An account that acts for a person is removed in the same way. Logins of accounts that act for a removed
+    person are denied: the command names these accounts.
 
-    If IAMPASS does not answer, logins stay denied; run the same command again to go on, with --if-exists if others were
-    removed. Remove a person of the directory there, too: otherwise the next `user sync` adds them again, without a
-    phone.
+    If IAMPASS does not answer, logins stay denied. To continue, run the same command again, with --if-exists if other
+    users were removed. If a person comes from the directory, also remove them there. Otherwise the next `user sync`
+    adds them again, without a phone.
 
     The exit status is 0, or 1 if a user is not known here or was not removed, or a session not ended.
     """
@@ -371,12 +373,12 @@ def remove_people(
         show_removals(results, stopped, "pam-iampass-gateway")
         if unknown:
             line(
-                "For those who are not known here the exit status is 1, unless you give --if-exists.",
+                "Some users are not known here: exit status 1. To accept this, give --if-exists.",
                 err=True,
             )
         if any(result.state is RemovalState.FAILED for result in results):
             line(
-                "Logins of those who failed are denied already. When it is mended, run the same command again."
+                "Logins of users that failed are already denied. When this is fixed, run the same command again."
             )
     ctx.exit(0 if ok else 1)
 

@@ -98,7 +98,7 @@ def crashing(administrator: Administrator) -> Iterator[str]:
 def test_a_stack_with_pam_python_is_not_run(administrator: Administrator, crashing: str) -> None:
     done = administrator.run("test", "alice", "--service", crashing)
     assert done.returncode == 1
-    assert "/etc/pam.d/crashing-too:1: runs pam_python.so, which crashes in a Python program" in done.stderr
+    assert "/etc/pam.d/crashing-too:1: runs pam_python.so, which crashes in Python programs" in done.stderr
 
 
 def test_a_module_that_crashes_is_reported_and_does_no_harm(

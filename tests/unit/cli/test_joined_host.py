@@ -85,5 +85,5 @@ def test_people_and_phones_are_the_gateways(joined: Installed, words: tuple[str,
     verb = " ".join(word for word in words[:2] if word != "root")
     assert finished.returncode == 1
     assert "this host has joined a gateway" in finished.stderr
-    assert f"there: pam-iampass-gateway {verb}" in finished.stderr
+    assert f"on the gateway, run: pam-iampass-gateway {verb}" in finished.stderr
     assert sorted(file.name for file in joined.folder.rglob("*")) == before

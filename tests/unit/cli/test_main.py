@@ -89,7 +89,7 @@ def test_without_the_sandbox_its_verb_says_where_it_is(tmp_path: Path) -> None:
     for words, told in (
         (["sandbox"], "as pam-iampass-sandbox"),
         (["--help"], "Try out"),
-        (["sandbox", "leave", "--help"], "Bring the settings file back"),
+        (["sandbox", "leave", "--help"], "Restore the previous settings file"),
     ):
         command = [sys.executable, "-c", program, *words]
         finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
