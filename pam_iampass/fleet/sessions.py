@@ -138,8 +138,8 @@ class DeclineSession(OfPerson[Ended]):
 )
 @dataclass(frozen=True)
 class VerifyCaller(OfPerson[Verified]):
-    """Ask the person on the phone whether they are calling. Results in the answer, after a minute or two at the latest.
-    For ten minutes after an approval, the records of acts for this person in the same sign-in say when it was
+    """Send a request to the person's phone, to verify a caller. The result is the answer, within two minutes. For ten
+    minutes after an approval, the records of acts for this person in the same sign-in say when it was
     (`caller_verified`), unless the phone is reported lost. The approval permits nothing else."""
 
 
