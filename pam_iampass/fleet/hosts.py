@@ -68,7 +68,7 @@ class RemoveHost(OfHost[Result]):
     "host_admit",
     "host admitted",
     by={ADMIN},
-    label="Admit",
+    label="Admit this host",
     says="Compare the id with the one that pam-iampass join printed on the host. After admission, {host} can send "
     "requests to the phones of its users.",
     done=_admitted,
@@ -87,7 +87,7 @@ class AdmitHost(OfHost[HostState]):
     "host resumed",
     by={ADMIN},
     record=_RECORD,
-    label="Resume",
+    label="Resume this host",
     says="The gateway answers {host} again, and people can log in there by phone.",
     done=_admitted,
     weakens=True,
@@ -103,7 +103,7 @@ class ResumeHost(OfHost[HostState]):
     "host suspended",
     by={ADMIN},
     record=f"{_RECORD}; with `end_logins`, how many logins are to end",
-    label="Suspend",
+    label="Suspend this host",
     says="No new logins by phone on {host}, until you resume the host. Its requests on phones end within a second. "
     "Its open logins continue, unless you also end them.",
     done=lambda _: "{host} is suspended",

@@ -111,7 +111,7 @@ class AddPasskey(OfPerson[Result]):
     "passkey removed",
     by={SELF},
     record="the passkey's label",
-    label="Remove",
+    label="Remove this passkey",
     own="This passkey can no longer sign in, and its sign-ins end. If it is your last passkey, you need a link to sign "
     "in again.",
     done=lambda _: "The passkey is removed",
@@ -146,7 +146,7 @@ class ConfirmPasskey(OfPerson[Result]):
     by={SELF},
     touch=(),
     record="how many sign-ins there were",
-    label="End",
+    label="End this sign-in",
     own="This sign-in ends at once. Your logins on hosts continue.",
     done=lambda result: f"{number_of(result['number'], 'sign-in has', 'sign-ins have')} ended",
     is_harm=True,

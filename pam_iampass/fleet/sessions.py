@@ -55,7 +55,7 @@ def _verdict(result: Mapping[str, Any]) -> tuple[str, str]:
     by={SELF, HELPDESK, ADMIN},
     touch={HELPDESK, ADMIN},
     record="whose sessions, and how many there are to end; each leaves a record of its own when it has ended",
-    label="End",
+    label="End logins",
     says="{logins} at once.",
     own="{logins} at once.",
     done=_ended,

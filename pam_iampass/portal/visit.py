@@ -82,9 +82,10 @@ def page(
     templates = request.app[TEMPLATES]
     here = local_address(request.path_qs) if request.method == "GET" else "/"
 
-    def offer(name: str, **given: Any) -> Markup:
+    def offer(name: str, button: str = "", **given: Any) -> Markup:
         """An act as its reader may do it: a sentence, fields, a button. Empty if they may not.
 
+        :param button: the text of the button, if it is not the label of the act.
         :param given: values of parameters, such as `person`; the reader fills in the others.
         """
         act = OFFERS[name]
@@ -93,6 +94,7 @@ def page(
             return Markup()
         shown = templates.get_template("offer.html").render(
             act=act,
+            button=button or act.label,
             steps=steps(act, role),
             says=sentence(act, role, given),
             waits=waits(act, given),

@@ -239,7 +239,7 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     alice.sees("No request for you")
     unfold(alice, "End this login")
     picture(alice, "person-5-logged-in")
-    alice.press("End")
+    alice.press("End this login: alice on web1.example")
     alice.sees("1 login has ended")
     picture(alice, "person-6-ended")
     assert terminal.finish() != 0
@@ -360,7 +360,7 @@ def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
     zoe.page.get_by_role("link", name="bastion.example").click()
     expect(zoe.page.locator(".notice code")).to_have_text(id)
     picture(zoe, "admin-3-host-waits")
-    zoe.press("Admit")
+    zoe.press("Admit this host")
     zoe.sees("bastion.example can send requests to phones")
 
     fleet.ask_phone("bastion.example")
@@ -373,7 +373,7 @@ def test_an_admins_road(fleet: Fleet, new_person: NewPerson) -> None:
     unfold(zoe, "Suspend")
     picture(zoe, "admin-5-suspend")
     zoe.page.get_by_label("Also end its open logins").check()
-    zoe.press("Suspend")
+    zoe.press("Suspend this host")
     zoe.sees("Nobody can log in there by phone. 1 login or request has ended.")
     picture(zoe, "admin-6-suspended")
     assert terminal.finish() != 0

@@ -89,7 +89,7 @@ def test_the_access_review_is_a_page_and_a_table_for_auditors_and_admins(
     shown = gateway.get("/access")
     assert "/hosts?group=servers&status=suspended" in shown.links
     assert "/people/mallory" not in shown.links, "nobody has this page"
-    assert "may not log in 1 host of servers in staff; off" in shown.words
+    assert "may not log in 1 servers in staff; off" in shown.words
     lines = gateway.get("/access.csv").text.splitlines()
     assert lines[1:] == [
         "mallory,tampered,,,,0,no,was not written",
@@ -714,7 +714,7 @@ def test_acts_that_weaken_security_are_marked_and_say_whether_the_caller_was_ver
     assert "weakens security" not in gateway.get("/").words, "what people do for themselves"
     gateway.roles = ("admin",)
     host = gateway.get(f"/hosts/{NEW}")
-    assert "Resume weakens security" in host.words
+    assert "Resume this host weakens security" in host.words
     assert unverified not in host.words, "nobody calls about a host"
 
 
@@ -722,7 +722,7 @@ def test_a_request_is_cancelled_and_a_login_is_ended(gateway: ScriptedGateway) -
     gateway.roles = ("helpdesk",)
     gateway.rows["sessions"] = [login("1", user="bob", status="waits")]
     shown = gateway.get("/people/bob")
-    assert "Cancel this request" in shown.words
+    assert "End this request" in shown.words
     assert "End this login" not in shown.words
     assert shown.all("input", "name").count(REQUEST) == 1
     gateway.result = {"ended": 1, "errors": 0}
