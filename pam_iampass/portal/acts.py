@@ -31,14 +31,14 @@ def _offer_of(request: web.Request) -> Declaration:
 
 
 async def challenge(request: web.Request, visit: Visit) -> web.Response:
-    """What the browser signs for a touch over just this form."""
+    """Answer with the challenge that a passkey signs for this one form."""
     offer, form = _offer_of(request), await form_of(request)
     begun = await visit.call(BeginAct(visit.token, offer.name, read(offer, form), form.get("once", "")))
     return web.json_response({"options": begun.options})
 
 
 async def new_passkey(request: web.Request, visit: Visit) -> web.Response:
-    """What the browser needs to make a further passkey."""
+    """Answer with the options from which the browser makes a further passkey."""
     return web.json_response({"options": (await visit.call(BeginPasskey(visit.token))).options})
 
 
@@ -48,7 +48,7 @@ async def ring(request: web.Request, visit: Visit) -> web.Response:
 
 
 async def wait(request: web.Request, visit: Visit) -> web.Response:
-    """What was answered on the phone; a script asks again until that is known."""
+    """Answer whether the request on the phone was approved. A script asks again until this is known."""
     return answered(await visit.call(WaitForPhone(visit.token, (await form_of(request)).get("phone", ""))))
 
 

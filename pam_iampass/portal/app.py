@@ -200,7 +200,7 @@ async def _answer_errors(request: web.Request, handler: _Next) -> web.StreamResp
 
 
 def _detail_of(error: GatewayError) -> str:
-    """What the gateway says about just this call."""
+    """The gateway's error for this one call."""
     if error.code == "BAD_FIELD":
         return f"{error.parameter.rpartition('.')[2]}: {error.detail}"
     return error.detail if error.code == "ACT_REFUSED" else ""

@@ -46,7 +46,7 @@ class Error(enum.Enum):
 
     @property
     def words(self) -> str:
-        """What it means, for people."""
+        """The meaning, for people."""
         return self.value[1]
 
 
@@ -162,7 +162,7 @@ HOW_TO_USE_CODES = (
     " what you have used. Whoever has this sheet, and your password or key, logs in as you: keep it where nobody finds"
     " it, away from the phone. If it is lost, tell your administrators at once: they revoke these codes."
 )
-"""What stands on each sheet of recovery codes, of the portal as of the command."""
+"""The text on each sheet of recovery codes, whether the portal or the command made it."""
 
 
 # Calls

@@ -27,32 +27,32 @@ class Unreadable(Exception):
 
 
 def steps(offer: Declaration, role: Role) -> list[str]:
-    """What a script has to do before the form is sent: `create`, `ring`, `touch`."""
+    """The steps that a script takes before it sends the form: `create`, `ring`, `touch`."""
     made = any(field.kind == "made" for field in offer.fields)
     needed = {"create": made, "ring": role in offer.phone, "touch": role in offer.touch}
     return [step for step, is_needed in needed.items() if is_needed]
 
 
 def sentence(offer: Declaration, role: Role, given: Mapping[str, Any]) -> str:
-    """What will happen."""
+    """The sentence that says what the act will do."""
     return _named(offer.own if role is Role.SELF else offer.says, given)
 
 
 def waits(offer: Declaration, given: Mapping[str, Any]) -> str:
-    """What the page waits for once the form was sent."""
+    """The text while the page waits, after the form was sent."""
     return _named(offer.waits, given)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has come of an act."""
+    """The result page of an act."""
 
     title: str
-    """What has happened."""
+    """The title of the page, as plain text."""
     heading: Markup
     """The same, with names whose parts stay whole, and a time that a script shows in the zone of the reader."""
     then: str
-    """What follows from it; may be empty."""
+    """The consequences; may be empty."""
 
 
 def outcome(
@@ -64,7 +64,7 @@ def outcome(
     name: Callable[[str], Markup],
     moment: Callable[[str | None], Markup],
 ) -> Outcome:
-    """What has come of an act that was done with `given`, on the reader if `is_own`."""
+    """The result page of an act that was done with `given`; `is_own` if the act concerns the reader."""
     person, until = given.get("person"), result.get("ends_at")
     parts = {
         "Who": "You" if is_own else "{person}",

@@ -239,7 +239,7 @@ async def attention(request: web.Request, visit: Visit) -> web.Response:
 
 
 async def _attention(visit: Visit) -> list[Row]:
-    """What needs attention now; what may be an attack comes first."""
+    """The rows that need attention now. Possible attacks come first."""
     found = await _view(visit, "attention") if visit.roles else Found()
     return sorted(found.rows, key=lambda row: _URGENT.get(row["kind"], len(_URGENT)))
 
@@ -251,7 +251,7 @@ async def _own_logins(visit: Visit) -> list[Row]:
 
 
 def _live(rows: Sequence[Row], seen: str, logins: Sequence[Row]) -> dict[str, Any]:
-    """What the parts of the page show that are kept up to date, and by what they know that they are."""
+    """The context of the parts that are kept up to date, with the marks by which a script sees that they are."""
     held = repr([(row["id"], row["status"]) for row in logins])
     return {
         "rows": rows,

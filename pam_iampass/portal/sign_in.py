@@ -53,11 +53,11 @@ _DEVICES = {
     "Macintosh": "Mac",
     "Windows": "Windows PC",
 }
-"""What a browser on a device says, and what people call the device."""
+"""The platform that a browser names, and the common name of the device."""
 
 
 async def visit_of(request: web.Request) -> Visit:
-    """Who looks at this. Raises GatewayError, also if nobody has signed in."""
+    """The visit of the person who signed in. Raises GatewayError, also if nobody has signed in."""
     token, gateway = cookie_of(request, SIGN_IN), request.app[GATEWAY]
     if not _SECRET.fullmatch(token):
         raise GatewayError("NOT_SIGNED_IN", "", status=401)
@@ -160,8 +160,7 @@ async def show_registered(request: web.Request) -> web.Response:
 
 
 def rung(ringing: Ringing) -> web.Response:
-    """What a script is told that has had a phone asked. Without a phone nothing need be approved; the gateway decides
-    that."""
+    """Answer a script that had a phone asked. Without a phone, nothing has to be approved; the gateway decides this."""
     says = "" if ringing.phone or ringing.reason == NO_PHONE else why_not_rung(ringing)
     return web.json_response({"phone": ringing.phone or "", "says": says})
 
@@ -171,7 +170,7 @@ def answered(answer: PhoneAnswer) -> web.Response:
 
 
 def json_object(text: str) -> Mapping[str, Any]:
-    """What a browser has answered for a passkey. Raises Unreadable."""
+    """The answer of a browser for a passkey. Raises Unreadable."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -185,7 +184,7 @@ def json_object(text: str) -> Mapping[str, Any]:
 
 
 def _binding(request: web.Request) -> str:
-    """What binds a challenge to this browser. Several tabs have the same."""
+    """The cookie that binds a challenge to this browser. Several tabs share it."""
     had = cookie_of(request, BEGIN)
     return had if _SECRET.fullmatch(had) else secrets.token_urlsafe(32)
 

@@ -1,4 +1,4 @@
-"""Who looks at a page, and how a page is made for them."""
+"""The person who looks at a page, and how a page is made for that person."""
 
 from __future__ import annotations
 

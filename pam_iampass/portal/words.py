@@ -99,11 +99,11 @@ SHOWN_BEFORE = Words(
     "This was already done",
     "The result was shown only once. If you did not see it, go back and do it again.",
 )
-"""What the page of an act says that was done before, in place of what is shown once."""
+"""The page of an act that was done before, in place of a result that is shown only once."""
 
 
 def words_of(error: GatewayError, path: str) -> Words:
-    """What is said of an error of the gateway, on a page with this address."""
+    """The words for an error of the gateway, on the page with this address."""
     code = error.code
     if code == "REFUSED":
         code = {"/sign-in": "SIGN_IN_REFUSED", "/link": "LINK_REFUSED"}.get("/" + path.split("/")[1], code)
@@ -150,7 +150,7 @@ OUTCOMES: Mapping[str, tuple[str, str]] = {
     "throttled": ("too many requests", "no"),
     "cancelled": ("login abandoned", "quiet"),
 }
-"""What is said of each outcome of a login, and the class that gives it its colour."""
+"""The words for each outcome of a login, and the class that gives it its colour."""
 STATES: Mapping[str, tuple[str, str]] = {
     "waits": ("waits for an earlier request", "wait"),
     "asked": ("the phone is ringing", "wait"),
@@ -173,7 +173,7 @@ HOST_MEANS: Mapping[str, str] = {
     "silent": "The gateway has heard nothing from this host for a day or longer. Check that the host runs and reaches "
     "the gateway.",
 }
-"""What follows for a host in such a state, and what to do."""
+"""The consequences of each state of a host, and the next step."""
 ENTRIES: Mapping[str, str] = {
     **{name: act.declared.entry for name, act in DECLARED.items()},
     "agent_add": "account acts for a person",
@@ -187,7 +187,7 @@ ENTRIES: Mapping[str, str] = {
     "user_missing": "missing people confirmed",
     "user_remove": "person removed",
 }
-"""What is said of what a record of an act names; of others, the words of its name."""
+"""The words for a record of an act, by the name of the act. For other names, `words` makes them."""
 PHONES: Mapping[str, tuple[str, str]] = {
     "registered": ("registered", "yes"),
     "lost": ("reported lost", "no"),
@@ -204,7 +204,7 @@ PAGES: Mapping[str, str] = {
 """The names of pages that are not about one person or host."""
 HELPDESK = "(helpdesk)"
 ASKERS: Mapping[str, str] = {"(gateway)": "the portal", HELPDESK: "the help desk"}
-"""What has people asked that is no host, by what rows have in place of a host's name."""
+"""The words for senders of requests that are not hosts. Rows have the key in place of a host's name."""
 _ENDS: Mapping[str, str] = {
     **REASONS,
     "cancelled": "the request was denied",
@@ -240,7 +240,7 @@ def _purpose(row: Mapping[str, Any], name: str) -> str:
 
 
 def told(row: Mapping[str, Any]) -> tuple[str, str]:
-    """What a record says has happened, and the class that gives it its colour."""
+    """The words for a record, and the class that gives them their colour."""
     outcome = row.get("outcome") or row.get("reported")
     if outcome:
         said, look = OUTCOMES.get(outcome, (words(outcome), "quiet"))
