@@ -127,7 +127,7 @@ def test_three_stolen_passwords_keep_nobody_from_a_bastion_that_they_use(
         assert [approves(bastion, sandbox, other) for other in others[:4]] == [True] * 4
     assert [approves(bastion, sandbox, other) for other in others] == [True] * 12
     name = f"name-of-{HOST}"
-    assert alerts(bastion) == [(name, "3 people have cancelled requests of this host: it is slowed down")]
+    assert alerts(bastion) == [(name, "3 people have denied requests of this host: it is slowed down")]
 
 
 def test_whoever_has_approved_on_a_slowed_host_has_few_requests_there(
@@ -195,7 +195,7 @@ def test_the_invite_of_a_slowed_host_stays_and_other_hosts_that_joined_by_it_are
         assert cancels(bastion, sandbox, thief)
     assert bastion.rows("SELECT id, uses_left FROM invite") == [{"id": "i-test", "uses_left": 5}]
     what = (
-        "3 people have cancelled requests of this host: it is slowed down;"
+        "3 people have denied requests of this host: it is slowed down;"
         f" name-of-{OTHER} joined by the same invite: pam-iampass-gateway host suspend NAME"
     )
     assert alerts(bastion) == [(f"name-of-{HOST}", what)]
@@ -404,7 +404,7 @@ def test_a_person_who_cancels_again_and_again_is_an_alert_whichever_hosts_ask(
         assert alerts(bastion) == []
         assert cancels(bastion, sandbox, "alice", host)
     what = (
-        f"alice has cancelled 5 requests or more within an hour, of name-of-{HOST}, name-of-{OTHER}:"
+        f"alice has denied 5 requests or more within an hour, of name-of-{HOST}, name-of-{OTHER}:"
         " somebody may have their password"
     )
     assert alerts(bastion) == [(None, what)]

@@ -72,17 +72,46 @@ With journalctl, as root; `id -u _iampass` finds the service's user:
     journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) MESSAGE_ID={administration}
     journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) --priority=crit
 
-In this order, they show everything, phones that did not approve, logins without the phone, acts of administrators, and
-what to look at now. A shipper sends what `journalctl -o json` prints, an object a line. This counts how often each
-person has refused on the phone:
+In this order, they show everything, phones that did not approve, logins without the second factor, acts of
+administrators, and what to look at now. A login with a recovery code has the outcome `recovered`. A shipper
+sends what `journalctl -o json` prints, an object a line. This counts how often
+each person has denied on the phone:
 
     journalctl -o json SYSLOG_IDENTIFIER=pam_iampass --since today |
         jq -r --arg uid $(id -u _iampass) 'select(._UID == $uid and .IAMPASS_OUTCOME == "denied") | .IAMPASS_APPROVER' |
         sort | uniq -c
 
-More than two refusals of one person in ten minutes mean that another person has their password. In a store of logs,
-count by `IAMPASS_APPROVER` over all hosts. The user id of `_iampass` differs between machines. If the shipper drops
-fields that begin with `_`, have it drop the records of other users first.
+If one person denies more than two requests in ten minutes, another person probably has their password or key. In a
+store of logs, count by `IAMPASS_APPROVER` over all hosts. The user id of `_iampass` differs between machines. If the
+shipper drops fields that begin with `_`, have it drop the records of other users first.
+
+## What to alert on
+
+| select | it means | do |
+| --- | --- | --- |
+| `PRIORITY` 0 to 2 on a host | `rescue=` was used, or a service no longer asks the phone | `pam-iampass check` |
+| `IAMPASS_OUTCOME=recovered` or `bypassed` | a login without the phone | ask the person |
+| `IAMPASS_RESULT=ignored` and `IAMPASS_OUTCOME=unavailable` | a login during an outage (`unavailable: ignore`) | \
+ask the person |
+| more than two `denied` of one `IAMPASS_APPROVER` in ten minutes | a stolen password or key | change it |
+| `IAMPASS_EVENT=backup_failed` | no backup of the gateway's database | `pam-iampass-gateway check` |
+| an alert of a gateway (its `MESSAGE_ID` is below) | the next table, by words in `MESSAGE` | as there |
+
+| words in a gateway's alert | do |
+| --- | --- |
+| `has denied`, `are refused: too many` | Somebody may have the password or key of this person: change it. |
+| `are not approved` from the same address, `people have denied requests` | Ask the people. If they did not log in, \
+examine the host that the alert names. |
+| `another machine uses the credential`, `may be looking for names`, `before people have answered`, `were not \
+approved within an hour` | The host may be taken over: [suspend \
+it](../fleet/fleet-security.md#a-host-was-taken-over). |
+| `a connection is said to begin`, `names connections to other hosts` | One of these hosts lies, or its addresses \
+are not set ([bastion.md](../fleet/bastion.md)). |
+| `invite` | Look at `pam-iampass-gateway host list`, and revoke the invite if you do not know the machine. |
+| `a recovery code of`, `has made a recovery code`, `the passkeys of` | Ask the person. |
+| `lost phone` | IAMPASS has not disabled the phone yet. The gateway repeats the report, and denies the logins \
+until then. |
+| `was not written by`, `leases in the database` | An attacker may write to the database: find out who can. |
 
 ## Kinds
 
@@ -147,8 +176,9 @@ FIELDS = {
     ),
     "IAMPASS_CALLER": (
         "name of an account, or number of one without a name",
-        "who started the application (real user id). Empty if unknown, as in sshd. In acts the administrator, by the "
-        "kernel's login uid, else the caller of sudo",
+        "who started the application (real user id). Empty if unknown, as in sshd. In acts the administrator: "
+        "at the portal "
+        "the person who signed in, in a command by the kernel's login uid, else the caller of sudo",
     ),
     "IAMPASS_SERVICE": (
         "name",

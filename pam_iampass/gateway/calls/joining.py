@@ -207,7 +207,7 @@ async def _joined(
     )
     if braked is not None:
         what = f"hosts that join with invite {invite.id} wait for pam-iampass-gateway host admit:"
-        more = f" people have cancelled requests of {braked['name']}, which has joined with it, too"
+        more = f" people have denied requests of {braked['name']}, which has joined with it, too"
         await records.alert(connection, None, what, more=more, name=joining.name, remote=remote)
     host = Host(
         id=hosts.new_id("h"),
@@ -268,7 +268,7 @@ async def _leave(gateway: Gateway, request: IncomingRequest) -> Reply:
             raise RefusedRequest(403, "HOST_SUSPENDED", "a host that is suspended cannot leave on its own")
         if host.slowed_until is not None and host.slowed_until > await now(connection):
             raise RefusedRequest(
-                403, "HOST_THROTTLED", "people have cancelled requests of this host: leave later"
+                403, "HOST_THROTTLED", "people have denied requests of this host: leave later"
             )
         _, kept = await sessions.remove_host(gateway, connection, host.name)
         await records.write(connection, Kind.ACT, host=host.name, what="host_left", remote=request.remote)

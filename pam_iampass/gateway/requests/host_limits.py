@@ -146,7 +146,7 @@ async def brake(
         locked = await hosts.change(gateway, connection, host.id)
         if locked is None or locked.status is not HostStatus.ACTIVE:
             return []
-    what = f"{counted['cancelled']} people have cancelled requests of this host"
+    what = f"{counted['cancelled']} people have denied requests of this host"
     others = await hosts.others_of_invite(connection, host.name)
     more = f"; {others}" if others else ""
     if stops:
@@ -169,7 +169,7 @@ async def report_cancels(connection: Connection, person: str) -> None:
     )
     if counted is not None and counted["cancelled"] >= _CANCELLED_BY_PERSON:
         what = (
-            f"{person} has cancelled {_CANCELLED_BY_PERSON} requests or more within an hour, of"
+            f"{person} has denied {_CANCELLED_BY_PERSON} requests or more within an hour, of"
             f" {', '.join(counted['hosts'])}: somebody may have their password"
         )
         await records.alert(connection, None, what, person=person)
