@@ -73,9 +73,8 @@ With journalctl, as root; `id -u _iampass` finds the service's user:
     journalctl SYSLOG_IDENTIFIER=pam_iampass _UID=0 _UID=$(id -u _iampass) --priority=crit
 
 In this order, they show everything, phones that did not approve, logins without the second factor, acts of
-administrators, and what to look at now. A login with a recovery code has the outcome `recovered`. A shipper
-sends what `journalctl -o json` prints, an object a line. This counts how often
-each person has denied on the phone:
+administrators, and what to look at now. A login with a recovery code has the outcome `recovered`. A shipper sends what
+`journalctl -o json` prints, an object a line. This counts how often each person has denied on the phone:
 
     journalctl -o json SYSLOG_IDENTIFIER=pam_iampass --since today |
         jq -r --arg uid $(id -u _iampass) 'select(._UID == $uid and .IAMPASS_OUTCOME == "denied") | .IAMPASS_APPROVER' |
@@ -91,33 +90,58 @@ shipper drops fields that begin with `_`, have it drop the records of other user
 | --- | --- | --- |
 | `PRIORITY` 0 to 2 on a host | `rescue=` was used, or a service no longer asks the phone | `pam-iampass check` |
 | `IAMPASS_OUTCOME=recovered` or `bypassed` | a login without the phone | ask the person |
-| `IAMPASS_RESULT=ignored` and `IAMPASS_OUTCOME=unavailable` | a login during an outage (`unavailable: ignore`) | \
-ask the person |
+| `IAMPASS_OUTCOME=unavailable` with `IAMPASS_RESULT=ignored` | `unavailable: ignore` was used | ask the person |
 | more than two `denied` of one `IAMPASS_APPROVER` in ten minutes | a stolen password or key | change it |
 | `IAMPASS_EVENT=backup_failed` | no backup of the gateway's database | `pam-iampass-gateway check` |
-| an alert of a gateway (its `MESSAGE_ID` is below) | the next table, by words in `MESSAGE` | as there |
+| an alert of a gateway (`MESSAGE_ID={alert}`) | by its text, in the next table | as there |
 
-| words in a gateway's alert | do |
+| text in `IAMPASS_REASON` of a gateway's alert | do |
 | --- | --- |
-| `has denied`, `are refused: too many` | Somebody may have the password or key of this person: change it. |
-| `are not approved` from the same address, `people have denied requests` | Ask the people. If they did not log in, \
-examine the host that the alert names. |
-| `another machine uses the credential`, `may be looking for names`, `before people have answered`, `were not \
-approved within an hour` | The host may be taken over: [suspend \
-it](../fleet/fleet-security.md#a-host-was-taken-over). |
-| `a connection is said to begin`, `names connections to other hosts` | One of these hosts lies, or its addresses \
-are not set ([bastion.md](../fleet/bastion.md)). |
-| `invite` | Look at `pam-iampass-gateway host list`, and revoke the invite if you do not know the machine. |
-| `a recovery code of`, `has made a recovery code`, `the passkeys of` | Ask the person. |
-| `lost phone` | IAMPASS has not disabled the phone yet. The gateway repeats the report, and denies the logins \
-until then. |
-| `was not written by`, `leases in the database` | An attacker may write to the database: find out who can. |
+{alerts}
 
 ## Kinds
 
 | record | `MESSAGE_ID` | `PRIORITY` | `IAMPASS_OUTCOME` or `IAMPASS_EVENT` |
 | --- | --- | --- | --- |
 """
+
+ALERTS = {
+    (
+        "has denied",
+        "are refused: too many",
+    ): "An attacker may have the password or key of this person: change it.",
+    (
+        "did not approve",
+        "says that a login is not theirs",
+        "are not approved",
+        "people have denied requests",
+    ): ("Ask the people. If they did not log in, change their passwords and keys, and examine the host."),
+    (
+        "another machine uses the credential",
+        "may be looking for names",
+        "before people have answered",
+        "were not approved within an hour",
+        "recovery codes of this host are not looked at",
+    ): "The host may be taken over: [suspend it](../fleet/fleet-security.md#a-host-was-taken-over).",
+    (
+        "a connection is said to begin",
+        "names connections to other hosts",
+        "no host confirms the connections",
+    ): ("A host lies, or its addresses are not set ([bastion.md](../fleet/bastion.md))."),
+    ("hosts that join with invite",): "Examine the slowed host. Admit only machines that you know.",
+    ("was redeemed", "has made a recovery code", "were replaced"): "Ask the person.",
+    (
+        "lost phone of",
+    ): "Wait: the gateway repeats the report, and denies the logins until IAMPASS has the report.",
+    (
+        "was not written by",
+        "the database shows another row",
+        "a row has gone",
+        "rows of people were deleted",
+        "leases in the database",
+    ): "An attacker may write to the database: find out who can.",
+}
+"""What an administrator does about alerts of a gateway with these texts."""
 
 _GATEWAY = """
 ## On a gateway
@@ -176,9 +200,8 @@ FIELDS = {
     ),
     "IAMPASS_CALLER": (
         "name of an account, or number of one without a name",
-        "who started the application (real user id). Empty if unknown, as in sshd. In acts the administrator: "
-        "at the portal "
-        "the person who signed in, in a command by the kernel's login uid, else the caller of sudo",
+        "who started the application (real user id). Empty if unknown, as in sshd. In acts the administrator: at the "
+        "portal the person who signed in, in a command by the kernel's login uid, else the caller of sudo",
     ),
     "IAMPASS_SERVICE": (
         "name",
@@ -358,7 +381,11 @@ def page() -> str:
     ]
     first = {example.kind: example for example in reversed(found)}
     shown = [f"Of {kind}:\n\n{_shown(first[kind])}" for kind in dict.fromkeys(each.kind for each in found)]
-    queries = _QUERIES.replace("{administration}", ADMINISTRATION)
+    alerts = "\n".join(
+        f"| {', '.join(f'`{text}`' for text in texts)} | {do} |" for texts, do in ALERTS.items()
+    )
+    queries = _QUERIES.replace("{administration}", ADMINISTRATION).replace("{alert}", GATEWAY_ALERT)
+    queries = queries.replace("{alerts}", alerts)
     return _HEAD + "\n".join(rows) + "\n\n" + queries + "\n".join(kinds) + "\n" + _GATEWAY + "\n".join(shown)
 
 

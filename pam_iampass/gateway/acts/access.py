@@ -27,7 +27,7 @@ TAMPERED = "was not written by a gateway: cannot log in"
 LOST = "was reported lost, and IAMPASS has not disabled it yet"
 _OF_HOSTS = {
     HostStatus.SUSPENDED: ("the hosts are suspended",),
-    HostStatus.STOPPED: ("the hosts are stopped, because people cancelled their requests",),
+    HostStatus.STOPPED: ("the hosts are stopped, because people denied their requests",),
     HostStatus.WAITING: ("the hosts wait to be admitted",),
 }
 

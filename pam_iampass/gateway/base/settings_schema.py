@@ -140,7 +140,7 @@ GROUPS = Section(
             "suspend_by_itself",
             _BOOLEAN,
             "false",
-            "Whether the gateway suspends a host after three different people have denied its requests. Otherwise "
+            "Whether the gateway stops a host after three different people have denied its requests. Otherwise "
             "the gateway only slows it down. Open sessions go on.",
         ),
         Key(

@@ -80,7 +80,7 @@ async def _find_damaged_now(gateway: Gateway, connection: Connection, table: str
 
 
 async def find_waiting_hosts(gateway: Gateway, connection: Connection) -> list[Matter]:
-    """The hosts that wait to be admitted, or were stopped since people have cancelled their requests."""
+    """The hosts that wait to be admitted, or were stopped because people have denied their requests."""
     kinds = {HostStatus.WAITING: "host_waits", HostStatus.STOPPED: "host_stopped"}
     condition, wanted = "status = ANY(%s)", [status.value for status in kinds]
     listed, _ = await hosts.listing(gateway, connection, condition, wanted)

@@ -301,7 +301,7 @@ def suspend(ctx: click.Context, config: Path, name: str, end_logins: bool) -> No
 @click.argument("name", type=NAME)
 @config_option
 def resume(config: Path, name: str) -> None:
-    """Answer a host again that was suspended, slowed down, or stopped because people cancelled its requests. If its
+    """Answer a host again that was suspended, slowed down, or stopped because people denied its requests. If its
     group requires admission and the host was never admitted, it waits."""
     _show_status(_perform(config, ResumeHost(name)))
 

@@ -135,7 +135,7 @@ def _why_not(settings: GatewaySettings, person: Person, host: Host) -> list[str]
         why.append(f"{host.name} is suspended: pam-iampass-gateway host resume {host.name}")
     elif host.status is HostStatus.STOPPED:
         why.append(
-            f"{host.name} is stopped, because people cancelled its requests:"
+            f"{host.name} is stopped, because people denied its requests:"
             f" pam-iampass-gateway host resume {host.name}"
         )
     elif host.status is HostStatus.WAITING:

@@ -43,8 +43,8 @@ class HostStatus(enum.Enum):
     """It has joined, and an administrator has not admitted it yet."""
     ACTIVE = "active"
     STOPPED = "stopped"
-    """Several people have cancelled its requests, and the settings stop it for that: it may not ask, and nobody's
-    session ends."""
+    """Several people have denied its requests, and the settings stop it for that: its requests are refused, and its
+    sessions go on."""
     SUSPENDED = "suspended"
     """Neither its starts nor the calls of its sessions are answered."""
 

@@ -39,7 +39,7 @@ _WITHDRAWN_PEOPLE = 10
 _WITHDRAWN_OF_PERSON = 5
 """The same for such requests to one person."""
 _CANCELLED_BY_PERSON = 5
-"""If one person has cancelled this many requests within an hour, somebody else may make them."""
+"""If one person has denied this many requests within an hour, somebody else may make them."""
 _BRAKE_MINUTES = 10
 ANSWERED_SECONDS = 20
 """A request that ends unanswered sooner is taken to be withdrawn by its host: nobody can be expected to answer it."""
@@ -105,7 +105,7 @@ async def is_held_back(connection: Connection, asker: Asker, before: turns.Turns
 async def brake(
     gateway: Gateway, connection: Connection, host: Host, person: str, status: Status, moment: datetime
 ) -> list[HostSession]:
-    """Slow a host down if three people have cancelled its requests, unless as many people have approved some. An owner
+    """Slow a host down if three people have denied its requests, unless as many people have approved some. An owner
     who cancels the request of an account that acts for them says nothing of the host.
 
     :param status: cancelled; else the host has ended a request before it could be answered.
@@ -160,7 +160,7 @@ async def brake(
 
 
 async def report_cancels(connection: Connection, person: str) -> None:
-    """Write an alert if a person has cancelled many requests within an hour, whichever hosts they came from."""
+    """Write an alert if a person has denied many requests within an hour, whichever hosts they came from."""
     counted = await one(
         connection,
         "SELECT count(*) AS cancelled, array_agg(DISTINCT host_name ORDER BY host_name) AS hosts FROM session"

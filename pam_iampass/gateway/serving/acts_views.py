@@ -305,7 +305,7 @@ async def hours(
 
 @view
 async def attention(gateway: Gateway, connection: Connection, actor: Actor) -> Rows:
-    """Matters that need attention now. `kind` is `host_waits`, `host_stopped` (people have cancelled its requests),
+    """Matters that need attention now. `kind` is `host_waits`, `host_stopped` (people have denied its requests),
     `alert` (of the last day), `damaged` (a row that no gateway has written) or `role_of_nobody`. `what` has the text
     of the alert, the row, or the role."""
     return await show_attention(gateway, connection, actor), False

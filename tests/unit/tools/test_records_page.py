@@ -26,3 +26,8 @@ def test_each_kind_of_record_has_an_example_and_each_field_a_description() -> No
 def test_no_field_of_the_catalogue_is_unknown() -> None:
     catalogue = (ROOT / "packaging/systemd/pam_iampass.catalog").read_text("utf-8")
     assert set(re.findall(r"@([A-Z_]+)@", catalogue)) <= set(records_reference.FIELDS)
+
+
+def test_the_gateway_has_the_texts_of_the_alerts() -> None:
+    source = "".join(path.read_text("utf-8") for path in (ROOT / "pam_iampass/gateway").rglob("*.py"))
+    assert [text for texts in records_reference.ALERTS for text in texts if text not in source] == []
