@@ -232,6 +232,16 @@ def test_groups_say_who_can_log_in_where(
     assert not host.log_in(phone, "alice", "")
 
 
+def test_a_host_says_whom_it_exempts(hosts: list[Host], page: TypedPage) -> None:
+    file = "/etc/iampass/iampass.yaml"
+    shell = hosts[0].machine.shell
+    shell(f"cp -p {file} /root/before.yaml; sed -i '/^exempt:/,/users:/s/users: .*/users: [root]/' {file}")
+    assert re.search(
+        "^root +.*exempt", hosts[0].type(page.command(WHO, "pam-iampass user list")), re.MULTILINE
+    )
+    shell(f"mv /root/before.yaml {file}")
+
+
 def test_groups_have_roles(gateway: Booted, page: TypedPage) -> None:
     file, operators = "/etc/iampass-gateway/gateway.yaml", {"zoe": "it", "sue": "sec", "dan": "desk"}
     for name, group in operators.items():

@@ -78,11 +78,13 @@ def test_after_silence_a_code_is_asked_for_and_lets_in_once(
 
 
 def test_the_pam_python_door_has_the_text_shown_at_once_too(machine: Booted, people: People) -> None:
-    """Nobody watches the PAM files meanwhile: our lines would be put back."""
+    """Nothing puts our lines back meanwhile, not even what had begun to look before."""
+    watch = "pam-iampass-watch.path pam-iampass-watch.timer pam-iampass-watch.service"
+    again = "pam-iampass-watch-again@success.service pam-iampass-watch-again@failure.service"
     machine.shell(
-        """
+        f"""
         DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends libpam-python
-        systemctl stop pam-iampass-watch.path
+        systemctl mask --runtime --now {watch} {again}
         cp -p /etc/pam.d/sshd /root/
         sed -i 's|pam_iampass.so|pam_python.so /usr/lib/pam-iampass/pam_iampass.py|' /etc/pam.d/sshd
         grep -q 'pam_python.so' /etc/pam.d/sshd
@@ -93,7 +95,13 @@ def test_the_pam_python_door_has_the_text_shown_at_once_too(machine: Booted, peo
     people.phone.approve("alice")
     assert got_in(login, "alice")
     assert "pam_python.so" in machine.shell("cat /etc/pam.d/sshd")
-    machine.shell("cp -p /root/sshd /etc/pam.d/sshd; systemctl start pam-iampass-watch.path")
+    machine.shell(
+        f"""
+        cp -p /root/sshd /etc/pam.d/sshd
+        systemctl unmask --runtime {watch} {again}
+        systemctl start pam-iampass-watch.path pam-iampass-watch.timer
+        """
+    )
 
 
 def test_the_settings_can_demand_enter(ready: Administrator, people: People) -> None:

@@ -17,13 +17,15 @@ def black_hole() -> Iterator[tuple[str, int]]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         waiting = []
+        connected = select.poll()
         try:
             for _ in range(4):
                 sock = socket.socket()
                 sock.setblocking(False)
                 sock.connect_ex(listener.getsockname())
                 waiting.append(sock)
-            assert select.select([], waiting, [], 60)[1]  # one is connected, and there is no room for more
+                connected.register(sock, select.POLLOUT)
+            assert connected.poll(60_000)  # one is connected, and there is no room for more
             yield listener.getsockname()
         finally:
             for sock in waiting:

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -142,9 +143,16 @@ class FleetHost:
         )
 
     def reload_sshd(self) -> None:
-        """Have its sshd read its configuration again."""
-        done = self.run("sh", "-c", f"kill -HUP $(cat {self._sshd.pid_file})")
+        """Have its sshd read its configuration again, and wait until it has: it writes its pid file anew once it
+        listens."""
+        file = self._sshd.pid_file
+        before = file.stat().st_mtime_ns
+        done = self.run("sh", "-c", f"kill -HUP $(cat {file})")
         assert done.returncode == 0, done.stdout
+        until = time.monotonic() + PATIENCE
+        while not file.exists() or file.stat().st_mtime_ns == before:
+            assert time.monotonic() < until, "sshd does not listen again"
+            time.sleep(0.02)
 
     def login(self, user: str, *remote: str, options: tuple[str, ...] = (), timeout: float) -> Login:
         """A person logs in from the machine."""
