@@ -1,1 +1,1 @@
-"""The portal: pages in which people sign in with passkeys. It holds no key of the fleet and has no database."""
+"""The portal: pages in which people sign in with passkeys. It has no database, and no key of the gateway."""

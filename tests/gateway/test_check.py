@@ -93,7 +93,7 @@ def test_settings_that_are_wrong(gateway: tuple[Postgres, Sandbox]) -> None:
     ("file", "remedy"),
     [
         ("application-secret", "write the application's secret into it"),
-        ("key", "restore it from your backup of the key"),
+        ("key", "restore it from your backup"),
         ("ca.pem", "restore it from your backup"),
         ("certificate.pem", "pam-iampass-gateway init"),
         ("certificate-key.pem", "pam-iampass-gateway init"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -28,6 +29,7 @@ from pam_iampass.audit.journal import (
 from pam_iampass.audit.sinks import JOURNAL_SOCKET, LONGEST_WAIT
 from pam_iampass.outcome import Outcome
 from tests.support import processes
+from tests.support.command import run_command
 from tests.support.installation import ROOT
 from tests.support.journald import Journald
 from tests.support.sandbox import HttpStatus
@@ -73,6 +75,39 @@ def test_every_kind_of_record_is_explained_and_nothing_else() -> None:
     assert sorted(explained) == sorted(
         [*MESSAGE_IDS.values(), *SESSION_IDS.values(), *PAM_FILE_IDS.values(), *others]
     )
+
+
+def test_the_queries_of_the_page_find_what_they_say(world: World) -> None:
+    """Everything, phones that did not approve, logins without the second factor, acts, what to look at now; denials."""
+    page = (ROOT / "docs/reference/records.md").read_text("utf-8")
+    queries = re.findall("^ {4}(journalctl SYSLOG.*)", page, re.MULTILINE)
+    [denials] = re.findall("^ {4}journalctl -o json (?:.*\n)+?.*uniq -c$", page, re.MULTILINE)
+    before = world.journald.cursor()
+
+    def shown(query: str) -> str:
+        return subprocess.run(["sh", "-c", query], check=True, capture_output=True, text=True).stdout
+
+    login = world.login("bob")
+    login.enter()
+    world.deny("bob")
+    assert login.finish() != 0
+    assert run_command("bypass", "alice", "--for", "15m", "--reason", "phone lost").returncode == 0
+    assert world.login("alice").finish() == 0
+    world.settle()
+    written = ["systemd-cat", "--identifier=pam_iampass", "--priority=crit", "echo"]
+    subprocess.run([*written, "a line was taken out"], check=True)
+    subprocess.run(["setpriv", "--reuid=bob", "--clear-groups", *written, "forged"], check=True)
+    assert "forged" in json.dumps(world.journald.everything(before))
+    everything = shown(queries[0])
+    found = [shown(f"{query} --quiet --after-cursor='{before}'") for query in queries[1:]]
+    world.machine.forget()
+    assert len(found) == 4
+    for text, lines in zip(("denied", "bypassed", "phone lost", "a line was taken out"), found):
+        assert text in lines
+        assert lines.count("\n") == 1
+        assert lines in everything
+    assert "forged" not in everything
+    assert re.search("^ +[1-9][0-9]* bob$", shown(denials), re.MULTILINE)
 
 
 def test_a_journald_that_hangs_delays_no_login_and_gets_the_records_afterwards(

@@ -28,7 +28,7 @@ DEFAULT_GROUP = "default"
 _INIT = "pam-iampass-gateway init"
 _MISSING = {
     "application_secret_file": "write the application's secret into it: " + _INIT,
-    "key_file": "restore it from your backup of the key: with another one nothing in the database counts",
+    "key_file": "restore it from your backup: with another key file nothing in the database counts",
     "ca_file": f"restore it from your backup; for a new fleet: {_INIT}",
     "certificate_file": _INIT,
     "certificate_key_file": _INIT,
@@ -443,9 +443,7 @@ class _GatewayReader(SchemaReader):
         if data is None or re.fullmatch(f"[0-9a-f]{{{2 * KEY_BYTES}}}", text):
             return bytes.fromhex(text)
         what = f"{path} is not a key: {2 * KEY_BYTES} hexadecimal digits"
-        self.problem(
-            self.key_lines.get("key_file"), "key_file", what, "restore it from your backup of the key"
-        )
+        self.problem(self.key_lines.get("key_file"), "key_file", what, "restore it from your backup")
         return b""
 
 

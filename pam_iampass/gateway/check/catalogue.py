@@ -76,7 +76,7 @@ SECTIONS: dict[str, tuple[FindingKind, ...]] = {
             "portal-files",
             "The portal's certificate and key cannot be used: {what}",
             "Only root may be able to change these files, links to them, and the folders above. Otherwise a user could"
-            " have systemd pass any file of root to the portal, such as the key of the fleet.",
+            " have systemd pass any file of root to the portal, such as the key file.",
             "{remedy}",
         ),
         error_kind(

@@ -166,7 +166,7 @@ def _write_key(path: Path) -> bool:
     new = not path.exists()
     if new:
         files.write(path, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
-    show_made(path, "the key of the database; keep a copy elsewhere", made=new)
+    show_made(path, "the key file of the database; keep a copy elsewhere", made=new)
     return new
 
 

@@ -31,3 +31,16 @@ def test_no_field_of_the_catalogue_is_unknown() -> None:
 def test_the_gateway_has_the_texts_of_the_alerts() -> None:
     source = "".join(path.read_text("utf-8") for path in (ROOT / "pam_iampass/gateway").rglob("*.py"))
     assert [text for texts in records_reference.ALERTS for text in texts if text not in source] == []
+
+
+def test_what_to_alert_on_is_in_records() -> None:
+    """Each first cell selects records."""
+    rows = re.findall(
+        r"^\| (.*?) \|",
+        records_reference.page().split("## What to alert on")[1].split("\n\n")[1],
+        re.MULTILINE,
+    )
+    found = [example.fields for example in records_reference.examples()]
+    for row in rows[2:]:
+        for name, value in re.findall("`([A-Z_]+)=([a-z0-9_]+)`", row):
+            assert any(fields.get(name) == value for fields in found), row
