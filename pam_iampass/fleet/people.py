@@ -120,7 +120,6 @@ class BypassPhone(OfPerson[Until]):
     done=lambda result: (
         "{person} needs the phone again" if result["number"] else "{person} already needed the phone"
     ),
-    is_harm=True,
 )
 @dataclass(frozen=True)
 class EndBypasses(OfPerson[Number]):
@@ -159,7 +158,6 @@ class NewCodes(OfPerson[Codes]):
     done=lambda result: (
         "All recovery codes of {person} are revoked" if result["number"] else "{Who} had no recovery codes"
     ),
-    is_harm=True,
 )
 @dataclass(frozen=True)
 class RevokeCodes(OfPerson[Number]):

@@ -69,7 +69,6 @@ def _lost(result: Mapping[str, Any]) -> str:
     "Logins without the phone are no longer allowed. For the next phone, you need the help desk or an administrator.",
     done=lambda _: "{Whose} phone is reported lost",
     then=_lost,
-    is_harm=True,
 )
 @dataclass(frozen=True)
 class ReportLostPhone(OfPerson[LostPhone]):

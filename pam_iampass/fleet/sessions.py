@@ -85,8 +85,8 @@ class EndSessions(Declared[Ended]):
     touch=(),
     record="which session, and how far it had come",
     label="That is not me",
-    own="If this is not you, end it here. The next request from the same place has to wait, and your administrators "
-    "get an alert.",
+    own="If this is not you, end it here. {logins} at once. The next request from the same place has to wait, and your "
+    "administrators get an alert.",
     done=lambda _: "The {it} has ended, and your administrators get an alert",
     then=_after_alert(
         "An attacker may have your SSH key, your password or your passkey. Ask the help desk what to do."

@@ -17,6 +17,8 @@ OFFERS: Mapping[str, Declaration] = {name: act.declared for name, act in DECLARE
 """Each act that anybody but root may do, by its name."""
 REQUEST = "of_request"
 """The field of a form that is about a session which waits for an answer. It is for the words alone."""
+BELOW = "below"
+"""How many logins end with the session that a form is about. It is for the words alone."""
 
 
 class Unreadable(Exception):
@@ -94,7 +96,9 @@ def _where(given: Mapping[str, Any]) -> str:
 
 
 def _named(text: str, given: Mapping[str, Any]) -> str:
-    one = "This request ends, and the login is denied," if given.get(REQUEST) else "This login ends"
+    one = "This request ends and the login is denied" if given.get(REQUEST) else "This login ends"
+    if below := given.get(BELOW):
+        one = f"This login and the {'login' if below == 1 else f'{below} logins'} below it end"
     logins = one if given.get("session") else "All these logins end"
     return text.format(logins=logins, **{name: given.get(name, "") for name in ("person", "host")})
 

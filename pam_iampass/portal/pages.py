@@ -302,7 +302,7 @@ async def person(request: web.Request, visit: Visit) -> web.Response:
     row = next((row for row in found.rows if row["user"] == name), None)
     if row is None:
         raise GatewayError("NOT_HELPED", "", status=404) if _sees_only_helped(visit) else web.HTTPNotFound
-    helps = name != visit.person and row["is_helped"]
+    helps = name != visit.person and row["is_helped"] and _sees_logins(visit)
     may, why, bypasses, limits, sessions, acts, past = await asyncio.gather(
         _view(visit, "may", person=name),
         _view(visit, "denials", person=name, host=request.query.get("host", "")),

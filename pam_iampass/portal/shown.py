@@ -63,6 +63,7 @@ def environment(folder: Path) -> Environment:
         "exact": exact,
         "moment": moment,
         "name": name,
+        "time_left": time_left,
     }
     made.globals |= {"OFFERS": OFFERS, "OUTCOMES": OUTCOMES, "ENTRIES": ENTRIES, "STATES": STATES}
     made.globals |= {"ASKS": ASKS, "REQUEST": REQUEST}
@@ -114,6 +115,12 @@ def duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min" if minutes else f"{hours} h"
     return f"{hours // 24} days"
+
+
+def time_left(seconds: float) -> Markup:
+    """Return what is left of a time, such as `7 h left`. No line ends within it."""
+    left = f"{duration(seconds)} left".replace(" ", "&nbsp;")
+    return Markup(left)  # noqa: S704 - no text of others
 
 
 def browser(agent: str) -> str:

@@ -82,10 +82,11 @@ def page(
     templates = request.app[TEMPLATES]
     here = local_address(request.path_qs) if request.method == "GET" else "/"
 
-    def offer(name: str, button: str = "", **given: Any) -> Markup:
+    def offer(name: str, button: str = "", now: Mapping[str, str] | None = None, **given: Any) -> Markup:
         """An act as its reader may do it: a sentence, fields, a button. Empty if they may not.
 
         :param button: the text of the button, if it is not the label of the act.
+        :param now: values that the reader changes.
         :param given: values of parameters, such as `person`; the reader fills in the others.
         """
         act = OFFERS[name]
@@ -101,6 +102,7 @@ def page(
             weakens=act.weakens and role is not Role.SELF,
             caller=context.get("caller"),
             given=given,
+            now=now or {},
             role=role,
             once=secrets.token_hex(8),
             here=context.get("back", here),

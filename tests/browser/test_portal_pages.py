@@ -411,16 +411,18 @@ def test_a_phone_that_cannot_be_looked_up_is_not_looked_up_for_ever(
     expect(page.locator("#phone")).to_have_text("not known now")
 
 
-def test_the_filter_of_the_log_is_folded_on_a_small_screen_unless_it_is_in_use(
+def test_the_filters_of_the_log_are_folded_unless_one_is_in_use(
     gateway: ScriptedGateway, open_page: OpenPage
 ) -> None:
-    page = opened(open_page, gateway, "/log", viewport=SMALL)
+    page = opened(open_page, gateway, "/log?search=bob", viewport=SMALL)
     expect(page.get_by_label("Outcome")).to_be_hidden()
-    page.locator("summary", has_text="Search and filter").click()
+    page.locator("summary", has_text="Filters").click()
+    page.get_by_label("Outcome").select_option("denied")
+    page.get_by_role("button", name="Search").click()
     expect(page.get_by_label("Outcome")).to_be_visible()
-    page.goto(f"{gateway.url}/log?outcome=denied")
-    expect(page.get_by_label("Outcome")).to_be_visible()
-    expect(opened(open_page, gateway, "/log").get_by_label("Outcome")).to_be_visible()
+    page.get_by_role("link", name="Clear them").click()
+    expect(page.get_by_label("Outcome")).to_be_hidden()
+    expect(page.get_by_label("Search")).to_have_value("")
 
 
 def test_an_id_is_copied(gateway: ScriptedGateway, open_page: OpenPage) -> None:

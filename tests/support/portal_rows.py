@@ -129,7 +129,13 @@ ROWS: Mapping[str, Sequence[Row]] = {
     ],
     "people": [_person("alice"), _person("bob", status="leaving", source="local")],
     "access": [
-        {"user": "mallory", "groups": [], "status": "tampered", "hosts": [], "why": ["was not written"]},
+        {
+            "user": "mallory",
+            "groups": [],
+            "status": "tampered",
+            "hosts": [],
+            "why": ["was not written by a gateway: cannot log in"],
+        },
         {
             "user": "alice",
             "groups": ["staff"],
@@ -141,7 +147,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
                     "status": "suspended",
                     "number": 1,
                     "may": False,
-                    "why": ["in staff", "off"],
+                    "why": ["in staff", "these hosts are suspended"],
                 },
             ],
             "why": [],
@@ -260,7 +266,13 @@ ROWS: Mapping[str, Sequence[Row]] = {
     "attention": [
         {"kind": "host_waits", "what": "", "host": NEW, "person": "", "since": _ago(60)},
         {"kind": "host_stopped", "what": "", "host": HOST, "person": "", "since": _ago(60)},
-        {"kind": "alert", "what": "somebody may have it", "host": HOST, "person": "bob", "since": _ago(60)},
+        {
+            "kind": "alert",
+            "what": "bob says that a login is not theirs: somebody may have what they log in with",
+            "host": HOST,
+            "person": "bob",
+            "since": _ago(60),
+        },
         {"kind": "damaged", "what": "person mallory", "host": "", "person": "", "since": None},
         {"kind": "role_of_nobody", "what": "auditor", "host": "", "person": "", "since": None},
     ],

@@ -18,9 +18,11 @@ function showTimes(within) {
     const isNear = Math.abs(now - time) < 300 * 86400e3;
     const isOfSheet = element.closest(".sheet") && !element.closest("h1");
     const { short, long, old } = "exact" in element.dataset ? SECONDS : MINUTES;
-    element.textContent = (isOfSheet ? ON_PAPER : isToday ? short : isNear ? long : old).format(time);
+    const isShort = isToday && !element.closest("[data-dated]");
+    element.textContent = (isOfSheet ? ON_PAPER : isShort ? short : isNear ? long : old).format(time);
     element.title = time.toLocaleString([], { dateStyle: "full", timeStyle: "long" });
   }
+  for (const element of within.querySelectorAll("[data-zone]")) element.textContent = MINUTES.short.resolvedOptions().timeZone;
   for (const element of within.querySelectorAll("[data-seconds]")) {
     element.ends = performance.now() + 1000 * element.dataset.seconds;
   }
@@ -105,10 +107,7 @@ function countRequests() {
   icon.href = number ? icon.dataset.asks : icon.dataset.quiet;
 }
 
-// On a small screen, a form that is not in use makes room. A link to something that is folded up unfolds it.
-if (matchMedia("(max-width: 39.99rem)").matches) {
-  for (const fold of document.querySelectorAll("[data-small=folded]")) fold.open = location.search !== "";
-}
+// A link to something that is folded up unfolds it.
 document.addEventListener("click", (event) => {
   const fold = document.getElementById(event.target.closest("a[href^='#']")?.hash.slice(1));
   if (!fold?.matches("details")) return;

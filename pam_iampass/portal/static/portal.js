@@ -140,7 +140,8 @@ addEventListener("pageshow", (event) => { if (event.persisted) location.reload()
 
 // The page of a link. Its token is behind `#`, which browsers do not send; it stays in no history.
 async function openLink(form) {
-  const problem = document.getElementById("link-problem");
+  const problem = document.getElementById("link-problem"), title = document.getElementById("title");
+  const own = (title.dataset.own ??= title.textContent);
   const token = location.hash.slice(1);
   history.replaceState(null, "", location.pathname);
   problem.textContent = "";
@@ -157,6 +158,7 @@ async function openLink(form) {
   } catch (error) {
     problem.textContent = error.message;
   }
+  title.textContent = form.hidden ? title.dataset.problem : own;
 }
 
 const link = document.getElementById("link");
