@@ -185,7 +185,7 @@ class Declaration:
     `{Whose}` and `{of}` are the person or the reader; `{where}` says for which logins, `{until}` until when, `{it}`
     whether it was a request or a login."""
     then: Callable[[Mapping[str, Any]], str]
-    """The consequences, made from the result, with the same names; may be empty."""
+    """The consequences, made from the result, with the same names; may be empty. A second line warns."""
     answer: Callable[[Mapping[str, Any]], tuple[str, str]] | None
     """The answer for which the act was done, made from the result, and whether it is `yes`, `no` or `wait`; None for
     acts that ask nothing."""

@@ -40,9 +40,9 @@ def _message_error(message: str) -> str | None:
 
 
 def _lost(result: Mapping[str, Any]) -> str:
-    said = ["Approvals from this phone are now rejected."]
+    said, warnings = ["Approvals from this phone are now rejected."], []
     if not result["disabled"]:
-        said.append("IAMPASS has not disabled the phone yet. The gateway tries again.")
+        warnings.append("IAMPASS has not disabled the phone yet. The gateway tries again.")
     if result["ended"]:
         said.append(f"{number_of(result['ended'], 'login has', 'logins have')} ended.")
     if result["bypasses"]:
@@ -51,8 +51,9 @@ def _lost(result: Mapping[str, Any]) -> str:
         left = number_of(
             result["codes_left"], "recovery code is still valid", "recovery codes are still valid"
         )
-        said.append(f"{left}.")
-    return " ".join([*said, "The help desk or an administrator makes the link for the next phone."])
+        warnings.append(f"{left}.")
+    said.append("The help desk or an administrator makes the link for the next phone.")
+    return "\n".join(" ".join(each) for each in (said, warnings) if each)
 
 
 @act(

@@ -22,11 +22,11 @@ def _ended(result: Mapping[str, Any]) -> str:
 
 
 def _later(result: Mapping[str, Any]) -> str:
-    return "IAMPASS has not confirmed the end yet. The gateway tries again." if result["errors"] else ""
+    return "\nIAMPASS has not confirmed the end yet. The gateway tries again." if result["errors"] else ""
 
 
 def _after_alert(advice: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda result: " ".join(filter(None, (_later(result), advice)))
+    return lambda result: advice + _later(result)
 
 
 def _verified(result: Mapping[str, Any]) -> str:

@@ -70,7 +70,6 @@ async def perform(request: web.Request, visit: Visit) -> web.Response:
         else outcome(offer, result, given, is_own=person == visit.person, name=name, moment=moment),
         answer=offer.answer(result) if offer.answer else None,
         is_done=not was_shown,
-        warns=bool(result.get("errors") or result.get("codes_left")) or result.get("disabled") is False,
         repeated=answer.repeated,
         whose=person or visit.person,
         origin=request.app[SETTINGS].origin,

@@ -55,6 +55,8 @@ class Outcome:
     """The same, with names whose parts stay whole, and a time that a script shows in the zone of the reader."""
     then: str
     """The consequences; may be empty."""
+    warning: str = ""
+    """What is not done yet, or still to do; may be empty."""
 
 
 def outcome(
@@ -80,7 +82,8 @@ def outcome(
     plain = {**texts, "where": _where(given), "until": _utc(until)}
     shown = {**plain, **{each: name(text) for each, text in texts.items()}, "until": moment(until)}
     done, then = (text.format(**parts) for text in (offer.done(result), offer.then(result)))
-    return Outcome(done.format(**plain), escape(done).format(**shown), then.format(**plain))
+    then, _, warning = then.format(**plain).partition("\n")
+    return Outcome(done.format(**plain), escape(done).format(**shown), then, warning)
 
 
 def _utc(time: str | None) -> str:
