@@ -239,7 +239,7 @@ def test_a_persons_road(fleet: Fleet, new_person: NewPerson) -> None:
     alice.sees("No request for you")
     unfold(alice, "End this login")
     picture(alice, "person-5-logged-in")
-    alice.press("End this login: alice on web1.example")
+    alice.press("End this login: alice on web1.example, sshd")
     alice.sees("1 login has ended")
     picture(alice, "person-6-ended")
     assert terminal.finish() != 0
